@@ -186,8 +186,11 @@ class _Rows(NamedTuple):
 
     def weigh(self, columns: NDArray[Any]) -> NDArray[Any]:
         """Sums (r, B) of weights (P, B)."""
-        sums, end = np.zeros((len(self.place), columns.shape[1]), columns.dtype), 0
-        for size in self.turns:
+        first, *later = self.turns or [0]
+        sums, end = np.empty((len(self.place), columns.shape[1]), columns.dtype), first
+        np.take(columns, self.photo[:first], axis=0, out=sums[:first], mode="clip")  # No copy.
+        sums[first:] = 0
+        for size in later:
             sums[:size] += columns[self.photo[end : (end := end + size)]]
         for row, size in zip(sums, self.rests, strict=False):
             for some in np.split(self.photo[end : (end := end + size)], range(256, size, 256)):
