@@ -28,7 +28,7 @@ from pipeline.inference.detector import Detector
 from pipeline.nets import cards
 from pipeline.nets.anchors import make_anchors
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
-from pipeline.nets.retinaface import RetinaFace, widen_scores
+from pipeline.nets.retinaface import ANCHORS_PER_CELL, RetinaFace, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
@@ -39,6 +39,7 @@ from pipeline.training.export import FED, Picture, make_picture, write_page
 BATCH = 8
 TIMED = 2  # Windows that a step is timed with.
 LOG_EVERY = 25
+SCORES = "ClassHead.0.conv1x1.bias"
 STORED = ("net", "averaged", "optimiser", "schedule")  # What a checkpoint holds the state of.
 
 
@@ -224,15 +225,17 @@ class _Trainer:
         self.bf16 = has_fast_bf16(device)
         learnt = recipe.learnt
         self.card = cards.DetectorCard(learnt=learnt)
-        teacher = RetinaFace(self.card.negative_slope)
+        told = max(1, len(start.get(SCORES, ())) // ANCHORS_PER_CELL - 1)  # Classes; 1: faces.
+        wide = widen_scores(start, len(learnt)) if learnt and told == 1 else start
+        teacher, net = (RetinaFace(self.card.negative_slope, n) for n in (told, len(learnt) or 1))
         try:
             teacher.load_state_dict(start)
+            net.load_state_dict(wide)
         except RuntimeError as error:
             raise cards.WeightsError(
-                f"the start weights do not fit {self.card.architecture}: give a detector's."
+                f"the start weights do not fit {self.card.architecture}: give a detector's, of "
+                "faces, or of the classes that the recipe learns."
             ) from error
-        net = RetinaFace(self.card.negative_slope, len(learnt) or 1)
-        net.load_state_dict(widen_scores(start, len(learnt)) if learnt else start)
         self.net = net.to(device).to(memory_format=torch.channels_last).train()
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last)
         self.teacher.eval().requires_grad_(False)

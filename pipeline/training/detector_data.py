@@ -226,8 +226,10 @@ def spare_unboxed(targets: Targets, teacher: HeadOutputs, recipe: DetectorRecipe
     In `unboxed` windows, anchors off all boxes are background only where these see none: trusting
     all would unlearn faces, trusting none would teach that such photos are faces all over.
     """
-    maybe_face = teacher.scores.float().softmax(dim=-1)[..., FACE] > recipe.sure_background
-    doubtful = maybe_face & targets.unboxed[:, None] & (targets.classes == BACKGROUND)
+    face = teacher.scores.float().softmax(dim=-1)[..., FACE:].sum(dim=-1)
+    doubtful = (
+        (face > recipe.sure_background) & targets.unboxed[:, None] & (targets.classes == BACKGROUND)
+    )
     return targets._replace(classes=targets.classes.masked_fill(doubtful, IGNORED))
 
 

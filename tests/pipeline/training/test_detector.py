@@ -205,6 +205,10 @@ def test_network_that_tells_the_classes(prepared, tmp_path):
     detector = Detector.load(run.folder / "detector.safetensors", device=CPU)
     found = detector.detect([read_photo(prepared.parent / "set/images/000.jpg").pixels])[0]
     assert (found.probabilities[:, CLASSES.index("mask_weared_incorrect")] == 0).all()
+    further = train(prepared, tmp_path / "b", recipe, start=state)
+    assert further.card.learnt == run.card.learnt
+    with pytest.raises(WeightsError, match="of the classes that the recipe learns"):
+        train(prepared, tmp_path / "c", start=state)
 
 
 def test_start_weights_that_do_not_fit(prepared, tmp_path):
