@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from data_prep.base import progress
 from tests.makers import make_dataset
 
 # Threads that wait by spinning make tests ten times slower where other programs run as well.
@@ -16,6 +17,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # The same examples each time, however busy the machine: what passed once passes again.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
+
+progress.SILENCE = 60.0  # Nor does a busy machine's loading of libraries add a line to what is told.
 
 
 @pytest.fixture
