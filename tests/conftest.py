@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
-progress.SILENCE = 60.0  # Nor does a busy machine's loading of libraries add a line to what is told.
+progress.SILENCE = 60.0  # Nor does slow loading of libraries add a line to what is told.
 
 
 @pytest.fixture
