@@ -3,7 +3,7 @@
 python -m tests.benchmarks.heads PREPARED OUT
 
 *Two questions*: is a mask worn at all, and if so, properly? *Ordinal*: one number from bare to
-properly worn, cut at two places. Nets of the recipe `suspects` learn by each in five folds, each
+properly worn, cut at two places. Nets of the recipe `suspects` learn by each in two folds, each
 face is judged unseen, and compared with the three classes of a softmax. What is done stays done, in
 OUT. Each head makes its answer of the differences of the same three outputs, so that the nets are
 equally large.
@@ -25,6 +25,7 @@ from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training import learner
 from pipeline.training.short import Plan, join_folds, label_codes, open_faces, plan_folds, run_tasks
 
+FOLDS = 2
 FIGURES = ("accuracy", "macro_recall")
 CUT = 2.0  # Of the ordinal head, either side of the middle.
 
@@ -58,7 +59,7 @@ def main(prepared: Path, out: Path) -> None:
     for name, head in HEADS.items():
         faces = open_faces(prepared, recipe, out)
         plan = Plan(faces.table, recipe, out / name.replace(" ", "-"), faces.scale, name)
-        fold, tasks = plan_folds(plan, 5)
+        fold, tasks = plan_folds(plan, FOLDS)
 
         class Loss(plain):  # type: ignore[misc,valid-type]
             def __call__(self, outputs, *rest, head=head, **how):
