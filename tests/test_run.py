@@ -147,7 +147,7 @@ def test_exif_turned_photo_is_measured_and_drawn_upright(run, photos, tmp_path):
     assert row["orientation"] == "6"
     drawn = read_photo(tmp_path / "out" / "annotated" / "odd.png")
     assert drawn.orientation == 1, "nobody turns it twice"
-    assert drawn.width / 90 == drawn.height / 120
+    assert drawn.size[0] / 90 == drawn.size[1] / 120
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["turned"] == ["odd.png"]
 
 

@@ -21,7 +21,7 @@ from tests.pipeline.makers import CPU, save_photo
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     # Random nets see faces everywhere.
-    monkeypatch.setattr("pipeline.inference.detector.MAX_FACES", 4)
+    monkeypatch.setattr("pipeline.inference.boxes.MAX_FACES", 4)
     for index in range(3):
         save_photo(tmp_path / "photos" / f"{index}.png", seed=index)
     return find_photos(str(tmp_path / "photos"), leave_out=tmp_path / "out")
