@@ -8,6 +8,7 @@ the cases of `tests/bad_input.py`, or to the tests of its reader.
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -209,13 +210,14 @@ def test_journals(tmp_path):
     from data_prep.base.records import Box
     from data_prep.formats.predictions import PhotoRow
     from pipeline.inference.records import Face
-    from pipeline.inference.sinks import JOURNAL, Entry, Journal, _to_line
+    from pipeline.inference.sinks import JOURNAL, Entry, Journal
 
     made_with = {"format": 3, "thresh": 0.5}
     face = Face(Box(20, 15, 60, 55), 0.9, (0.8, 0.1, 0.1), (0.5,))
     lines = [json.dumps(made_with, sort_keys=True)]
     for name in ("a.jpg", "b/c.jpg"):
-        lines.append(_to_line(Entry(PhotoRow(name, 120, 90, 1, 1), (face,), (1000, 2))))
+        entry = Entry(PhotoRow(name, 120, 90, 1, 1), (face,), (1000, 2))
+        lines.append(json.dumps(asdict(entry)))
     seed = make_table(tmp_path / "out", JOURNAL, "\n".join([*lines, ""]))
 
     def read(root, _):
