@@ -17,6 +17,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from multiprocessing import parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,8 @@ class _Shown:
         data = base64.b64encode(stored.getvalue()).decode()
         table = self.to_frame().drop(columns="orientation")
         shown = table.to_html(index=False, max_rows=20, float_format="{:.3f}".format)
-        return f'<img src="data:image/jpeg;base64,{data}" alt="faces">{shown}'
+        tag = f'<img src="data:image/jpeg;base64,{data}" alt="faces">'
+        return f"<p>{escape(repr(self))}</p>{tag}{shown}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,7 +125,7 @@ class Faces(_Shown, Sequence[Face]):
 
     def __repr__(self) -> str:
         what = self.error or ", ".join(f"{f.label} {f.score:.2f}" for f in self) or "no face"
-        return f"Faces({self.name}: {what})"
+        return f"Faces({self.name}{', learnt from' if self.learnt else ''}: {what})"
 
     def _rows(self) -> list[PredictionRow]:
         return list_rows(self.name, self.faces, self.orientation)
@@ -241,7 +243,8 @@ class Model:
         Results(2 photos, 1 face, 0 unreadable)
         """
         if not (0 <= thresh <= 1 and (resize is None or 0 < resize <= 8)):
-            raise ValueError(f"{thresh=}, {resize=}: from 0 to 1, and above 0 to 8 or None.")
+            hint = "thresh goes from 0 to 1, resize from above 0 to 8, or is None."
+            raise ValueError(f"{thresh=}, {resize=}: {hint}")
         predictor = replace(self.predictor, thresh=thresh, resize=resize)
         if isinstance(photos, (list, tuple)):
             return _collect(predictor, sources.list_photos(photos), photos)

@@ -176,6 +176,13 @@ def refuse_other_files(
         raise OutputError(f"{why} {option}.")
 
 
+def refuse_other_table(path: Path, columns: Iterable[str], what: str) -> None:
+    """Refuse to write over what is no CSV that begins with these columns."""
+    own = ",".join(columns).encode()
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(own)):
+        raise OutputError(f"{path}: is there, but no table of {what}; choose another with -o.")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command that writes a folder did: its record, and findings, none when `up_to_date`."""

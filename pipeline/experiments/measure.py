@@ -13,7 +13,7 @@ import typer
 
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import OutputError, make_folder, refuse_dataset_folders, write_json
+from data_prep.base.files import make_folder, refuse_dataset_folders, refuse_other_table, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
@@ -289,10 +289,9 @@ def fit_boxes(options: FitBoxesOptions) -> None:
 
 def classify(options: ClassifyOptions) -> None:
     """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
-    table, own = options.table, ",".join(tables.REQUIRED).encode()
+    table = options.table
     identify_data(options.prepared, table.parent)
-    if table.exists() and not (table.is_file() and table.read_bytes().startswith(own)):
-        raise OutputError(f"{table}: is there, but no table of faces; choose another with -o.")
+    refuse_other_table(table, tables.REQUIRED, "faces")
     faces = read_faces(options.prepared)
     chosen = faces[faces["split"] == options.split]
     if chosen.empty:

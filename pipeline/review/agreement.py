@@ -12,7 +12,7 @@ import typer
 from data_prep.base.boxes import overlap
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
-from data_prep.base.files import write_atomically
+from data_prep.base.files import refuse_other_table, write_atomically
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, tell
 from data_prep.base.tables import KEY, markdown_table
@@ -40,18 +40,20 @@ class AgreementOptions:
 
 def report_agreement(options: AgreementOptions) -> None:
     """Tell how far two reviewers agree: Cohen's kappa with its interval, and their disputes."""
-    path = options.ledger
+    path, out = options.ledger, options.out
+    if out is not None:
+        refuse_other_table(out, _COLUMNS, "disputes")
     ledger = read_ledger(path / LEDGER if path.is_dir() else path)
     for warning in ledger.warnings:
         log(f"warning: {warning}")
     agreement = compare_reviewers(ledger, options.by)
     typer.echo(describe_agreement(agreement))
     disputes = agreement.disputes.to_csv(index=False, lineterminator="\n")
-    if options.out is None:
+    if out is None:
         typer.echo("\n" + disputes, nl=False)
     else:
-        write_atomically(options.out, disputes)
-        log(f"disputes: {options.out}; to settle them: {spell('review')} SUSPECTS --disputed")
+        write_atomically(out, disputes)
+        log(f"disputes: {out}; to settle them: {spell('review')} SUSPECTS --disputed")
 
 
 @dataclass(frozen=True)

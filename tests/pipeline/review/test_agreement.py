@@ -12,9 +12,11 @@ from data_prep.base.records import Box
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger
 from pipeline.review.agreement import (
     OUTCOMES,
+    AgreementOptions,
     UserError,
     compare_reviewers,
     describe_agreement,
+    report_agreement,
 )
 from tests.pipeline.review.makers import decide
 
@@ -106,6 +108,16 @@ def test_disputes_are_listed():
         [1, WITH, WITH, WITH, "2 2 9 9", "", "box"],
     ]
     assert "Disputes: 1 about the label, 1 about the box." in describe_agreement(found)
+
+
+def test_disputes_are_not_written_over_another_file(tmp_path):
+    ledger = ROOT / "data_prep" / "ledgers" / "facemask-ilc-rare.jsonl"
+    (out := tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt: is there, but no table of disputes"):
+        report_agreement(AgreementOptions(ledger, out=out))
+    assert out.read_text() == "mine"
+    for _ in range(2):
+        report_agreement(AgreementOptions(ledger, out=tmp_path / "disputes.csv"))
 
 
 def test_redrawn_boxes_are_disputed_when_they_overlap_too_little():
