@@ -25,6 +25,7 @@ from data_prep.grouping.split import find_leaks, find_parts, place_parts
 from data_prep.prepare.options import Decisions, KeepSplit, OptionError, ReadingOptions, check_scale
 
 RECORD = "convert.json"
+WRITTEN = [name.value for name, known in FORMATS.items() if known.writes]
 VERSION = 1
 """Raised when the same input would give other output, so that old folders are written again."""
 
@@ -37,7 +38,7 @@ class ConvertOptions(ReadingOptions):
     """Dataset folder, in any format that is read."""
     out: Annotated[Path, typer.Option("--out", "-o")]
     """Folder to write: new, empty, or of an earlier convert."""
-    to: Format
+    to: Annotated[Format, typer.Option(metavar=f"<{'|'.join(WRITTEN)}>")]
     """Format to write."""
     photos: Annotated[files.PhotoMode | None, typer.Option(show_default="copy")] = None
     """Photos: copied, linked (hard links, one file under two names), or left where they are. Crops
@@ -51,7 +52,7 @@ class ConvertOptions(ReadingOptions):
 
     def __post_init__(self) -> None:
         if not FORMATS[self.to].writes:
-            raise OptionError(f"--to {self.to}: this format is only read; choose another.")
+            raise OptionError(f"--to {self.to}: only read; use one of {', '.join(WRITTEN)}.")
         if self.to is Format.CROPS and self.photos not in {None, files.PhotoMode.NONE}:
             raise OptionError("--photos: a folder of crops holds no photos; leave it out.")
         if self.to is Format.CROPS and self.keep_split:

@@ -19,7 +19,7 @@ FEW_FACES = 20  # Under so many, one face moves the figures, and nothing tells h
 CUT_SHORT = 0.2  # Least detection score of a table from which AP can't be whole.
 TIES = 0.005  # A range of AP by the order of equal scores that is worth a word.
 
-PARTS = 0.02  # Difference of an AP in the annotators' box convention from which it is said.
+PARTS = 0.02  # Gain of an AP in the annotators' box convention from which it is said.
 PARTED = {"map50": "mAP@0.5", "map50_95": "mAP@[.5:.95]", "face_ap50": "face AP@0.5"}
 
 OFFSET = 0.08
@@ -160,7 +160,7 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     parted = [
         f"{words} is {_show(aligned[name])} in place of {_show(record[name])}"
         for name, words in PARTED.items()
-        if aligned and abs((aligned[name] or 0) - (record[name] or 0)) >= PARTS
+        if aligned and (aligned[name] or 0) - (record[name] or 0) >= PARTS
     ]
     if far or parted:
         drawn = f": annotated boxes have their {', '.join(far)} than predicted ones" if far else ""

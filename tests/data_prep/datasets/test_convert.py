@@ -14,6 +14,8 @@ from data_prep.formats.registry import read_dataset
 from tests.data_prep.deciding import decide
 from tests.makers import add_example, hash_tree, make_photo, make_voc
 
+READ_ONLY = {"via", "supervisely", "medical-mask", "wider"}
+
 
 @pytest.fixture
 def convert(run, dataset, tmp_path):
@@ -218,6 +220,12 @@ def test_wrong_use_is_one_clear_error(convert, tmp_path, arguments, reason):
     assert result.exit_code == 2
     assert reason in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_format_that_is_only_read_is_refused_with_those_that_are_written(convert):
+    told = convert("via").stderr
+    written = told.removeprefix("error: --to via: only read; use one of ").strip(".\n").split(", ")
+    assert set(written) == {name.value for name in Format} - READ_ONLY
 
 
 def test_photos_of_one_name_in_several_folders_keep_their_faces(run, tmp_path):

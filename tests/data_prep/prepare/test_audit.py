@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from data_prep.base.files import OutputError, refuse_dataset_folders
-from data_prep.base.records import Finding
+from data_prep.base.records import DOUBTS, NOT_READ, Finding
 from data_prep.prepare import page as page_module
 from data_prep.prepare.analysis import (
     list_duplicates,
@@ -242,6 +242,17 @@ def test_findings_are_grouped_faults_first_and_long_lists_folded(render, faces):
     assert all(f"<li>note {n}</li>" in page for n in range(40))
     assert "<li>fault &lt;1&gt;</li>" in page
     assert page.count("<details open>") == 3
+
+
+def test_every_kind_of_finding_has_a_heading():
+    package = Path(page_module.__file__).parents[1]
+    code = "\n".join(path.read_text() for path in package.rglob("*.py"))
+    told = r'(?:leave_out\(|kind=|kind = (?:"[a-z-]+", )*|Finding\([^"\n]*, )"([a-z]+-[a-z-]+)"'
+    kinds = {*re.findall(told, code), *DOUBTS, NOT_READ, "broken-csv", "broken-json", "broken-txt"}
+    page = (package / "prepare" / "templates" / "audit.html").read_text()
+    assert (
+        {"bad-row", "turned-photo", "no-box"} <= kinds <= set(re.findall('^  "(.*?)":', page, re.M))
+    )
 
 
 def test_table_has_all_classes_and_sums():

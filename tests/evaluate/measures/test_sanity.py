@@ -29,6 +29,7 @@ from evaluate.measures.alignment import describe_offsets
 from evaluate.measures.case import Case
 from evaluate.measures.headline import describe_headline, summarise
 from evaluate.measures.sanity import (
+    PARTED,
     describe_ties,
     describe_unlearnt,
     list_doubts,
@@ -161,6 +162,11 @@ def test_another_box_convention_is_told_from_two_dozen_faces_on():
     same = as_case(found, found)
     assert not any("convention" in told for case in (few, same) for told in doubts(case))
     assert describe_offsets(as_case(faces, []))["top"] is None
+    record = measure_case(same).metrics
+    record |= dict.fromkeys(PARTED, 0.5)
+    for moved, told in ((0.6, True), (0.4, False)):  # What alignment worsens, it doesn't explain.
+        other = record | {"aligned": dict.fromkeys(PARTED, moved)}
+        assert any("convention" in doubt for doubt in list_doubts(same, other)) == told
 
 
 def test_the_sentence():
