@@ -70,6 +70,9 @@ def merge_datasets(options: MergeOptions) -> files.Outcome:
         findings += dataset.findings
         recoded, told[name] = recode_dataset(dataset, name, own, table.classes)
         photos += recoded
+        for label in sorted(own.recode.keys() - (there := told[name]["before"]).keys()):
+            said = f"{recode}: sources.{name}: recode: no face is called '{label}' there; "
+            findings.append(Finding(name, "ignored-class", said + suggest(label, there)))
     known = {name: sorted(read_groups(find_folder(root)).items()) for name, root in roots.items()}
     described = table.model_dump(mode="json")
     inputs = files.hash_photos(photos, [VERSION, described, options.photos, findings, known])

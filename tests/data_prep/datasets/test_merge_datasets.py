@@ -102,6 +102,14 @@ def test_excluded_faces_and_photos(merge, rows, tmp_path):
     assert len([row for row in rows() if row["source"] == "two" and not row["label"]]) == 2
 
 
+def test_a_name_that_no_face_has_is_told(merge, tmp_path):
+    result = merge(one='[sources.one.recode]\nwithout_msk = "exclude-face"')
+    assert result.exit_code == 0
+    note = "note: {}: sources.one: recode: no face is called 'without_msk' there; did you mean "
+    assert note.format(tmp_path / "recode.toml") + "'without_mask'?" in result.stderr
+    assert result.stderr.count("no face is called") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
