@@ -29,7 +29,7 @@ RESOLVED = {
     "resnet34-scratch": "dd7c3f22",
     "sams-colour": "fc5bffdd",
     "sams-gray": "d619b3ef",
-    "single-stage": "bba016da",
+    "single-stage": "165d96f9",
     "suspects": "e1638898",
 }
 """Hashes of the whole recipes that the figures in the headers were reached with."""
