@@ -113,7 +113,10 @@ Sides = tuple[float, float]  # From one to below the other, in pixels at the fir
 
 @dataclass(frozen=True)
 class SecondLook:
-    """A look at another scale, for faces of a size the first sees badly; surer boxes stay."""
+    """A look at another scale, where the first one sees faces of a size that it does not see well.
+
+    Where faces of both looks count the surer box stays.
+    """
 
     scale: float  # Enlargement as a multiple of the first look's.
     asks: Sides  # Of faces that ask for it.

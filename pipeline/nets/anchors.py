@@ -35,7 +35,10 @@ def make_anchors(
 
 
 def decode_boxes(offsets: Any, anchors: Any, xp: Any = np) -> Any:
-    """Offsets, … × anchors × 4, to boxes, xmin to ymax; `xp` is numpy, or torch for gradients."""
+    """Network offsets (… × anchors × 4) to boxes: xmin, ymin, xmax, ymax.
+
+    `xp` is the library of both: numpy, or torch, by which gradients go through.
+    """
     centre = anchors[:, :2] + offsets[..., :2] * VARIANCES[0] * anchors[:, 2:]
     half = anchors[:, 2:] * xp.exp(offsets[..., 2:] * VARIANCES[1]) / 2
     return xp.concatenate([centre - half, centre + half], axis=-1)

@@ -92,7 +92,8 @@ def choose_frames(every: str) -> Callable[[int, float], bool]:
 class Clip:
     """A source of all frames of a file, or of an address with an end.
 
-    They are upright, 8-bit RGB, a field of interlaced ones; stretches can have errors instead.
+    Frames are upright, 8-bit RGB; of interlaced ones a field is taken. Stretches that can't be read
+    are frames with errors.
     """
 
     name: str
@@ -187,7 +188,8 @@ def to_pixels(picture: Any) -> tuple[np.ndarray, int]:
 class Live:
     """A source of the newest frame of a camera or a stream when one is asked for; others drop.
 
-    Once lost it is joined again, until the consumer stops; what can't be had at all is an error.
+    Once lost it is joined again, with growing pauses, until the consumer stops; one that can't be
+    had at all gives a frame with an error.
     """
 
     name: str

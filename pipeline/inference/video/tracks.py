@@ -126,7 +126,10 @@ class Track:
 
 @dataclass
 class Tracks:
-    """All persons of a video; `ring` gets a row of each who is not properly masked, once."""
+    """All persons of a video; the clearest crop of each is written into a folder.
+
+    `ring` is called once for each who is not properly masked, with a row of tracks.csv.
+    """
 
     image: str
     folder: Path
