@@ -17,16 +17,14 @@ import torch
 from fastai.losses import CrossEntropyLossFlat
 from torch import Tensor
 
-from data_prep.base.progress import log
-from data_prep.base.tables import markdown_table
-from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
+from pipeline.experiments.tables import compare_sides
 from pipeline.runs.log import Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training import learner
 from pipeline.training.short import Plan, join_folds, label_codes, open_faces, plan_folds, run_tasks
+from tests.benchmarks.repeated import log_gains, show_gains
 
 FOLDS = 2
-FIGURES = ("accuracy", "macro_recall")
 CUT = 2.0  # Of the ordinal head, either side of the middle.
 
 
@@ -76,15 +74,8 @@ def main(prepared: Path, out: Path) -> None:
             own = (faces.table["source"] == source).to_numpy()
             pair = (before[own][None], (answer == truth)[own][None])
             compared = compare_sides(*pair, truth[own], faces.table["group"][own])
-            row = [name, f"{source}, {int(own.sum())} faces"]
-            for figure in FIGURES:
-                one = compared[figure]
-                row.append(f"{one['before']:.3f} → {one['after']:.3f}")
-                row.append(show_figure(pick_difference(one), "+"))
-            rows.append(row)
-    heads = [title for name in FIGURES for title in (name.replace("_", " "), "difference")]
-    for line in markdown_table(["head", "judged", *heads], rows).splitlines():
-        log(line)
+            rows.append([name, f"{source}, {int(own.sum())} faces", *show_gains(compared)])
+    log_gains(["head", "judged"], rows)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,22 @@
-"""What benchmarks that train share: datasets built anew, and trainings that are done once.
+"""What benchmarks that train share: datasets built anew, trainings done once, tables of gains.
 
 A training is found again by its recipe, data and start.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data_prep.base.files import make_folder
 from data_prep.base.labels import ALIASES
-from data_prep.base.tables import KEY
+from data_prep.base.progress import log
+from data_prep.base.tables import KEY, markdown_table
 from data_prep.formats.contracts import Format
 from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.measure import PreparedData
+from pipeline.experiments.tables import pick_difference, show_figure
 from pipeline.runs.folder import (
     PreparedError,
     Recipe,
@@ -132,3 +134,22 @@ def prefix_log(log: Log, name: str, **facts: Any) -> Log:
         log(f"{name}: {line}", event, **{**facts, **more})
 
     return prefixed
+
+
+FIGURES = ("accuracy", "macro_recall")
+
+
+def show_gains(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Of each of `FIGURES` what `compare_sides` gives: before → after, and the difference."""
+    cells = []
+    for one in (compared[name] for name in FIGURES):
+        cells.append(f"{one['before']:.3f} → {one['after']:.3f}")
+        cells.append(show_figure(pick_difference(one), "+"))
+    return cells
+
+
+def log_gains(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Log a table of rows that end with the cells of `show_gains`."""
+    titles = [title for name in FIGURES for title in (name.replace("_", " "), "difference")]
+    for line in markdown_table([*heads, *titles], rows).splitlines():  # Logs escape ends of lines.
+        log(line)

@@ -13,14 +13,11 @@ from pathlib import Path
 
 import torch
 
-from data_prep.base.progress import log
-from data_prep.base.tables import markdown_table
-from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
+from pipeline.experiments.tables import compare_sides
 from pipeline.runs.log import Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.short import Plan, label_codes, open_faces, run_tasks
-
-FIGURES = ("accuracy", "macro_recall")
+from tests.benchmarks.repeated import log_gains, show_gains
 
 
 def main(prepared: Path, out: Path, further: str) -> None:
@@ -44,16 +41,8 @@ def main(prepared: Path, out: Path, further: str) -> None:
         pair = views[2 * place : 2 * place + 2]
         before, after = ((one.probabilities.argmax(axis=1) == truth)[None] for one in pair)
         compared = compare_sides(before, after, truth, asked["group"])
-        cells = [learnt, f"{judged}, {len(asked)} faces"]
-        for name in FIGURES:
-            one = compared[name]
-            cells.append(f"{one['before']:.3f} → {one['after']:.3f}")
-            cells.append(show_figure(pick_difference(one), "+"))
-        rows.append(cells)
-    heads = [head for name in FIGURES for head in (name.replace("_", " "), "difference")]
-    heads = [f"learnt from → with {further}", "judged on", *heads]
-    for line in markdown_table(heads, rows).splitlines():  # A log escapes the ends of lines.
-        log(line)
+        rows.append([learnt, f"{judged}, {len(asked)} faces", *show_gains(compared)])
+    log_gains([f"learnt from → with {further}", "judged on"], rows)
 
 
 if __name__ == "__main__":
