@@ -2,12 +2,12 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from pipeline.inference import detector as detector_module
 from pipeline.inference.boxes import (
     HUGE,
     MAX_FACES,
@@ -35,35 +35,44 @@ def detector():
     return Detector(make_net(), DetectorCard(), device=CPU)
 
 
-class FixedEngine:
-    """Answers the same whatever the photo: these faces, in pixels of the input."""
+class MadeEngine:
+    """Answers with the faces, box and score, that `find` tells of a batch, in pixels of it."""
 
-    def __init__(self, height, width, faces):
-        anchors = torch.from_numpy(make_anchors(height, width))
+    def __init__(self, find):
+        self.find, self.seen = find, []
+
+    def __call__(self, batch):
+        self.seen.append(batch)
+        anchors = torch.from_numpy(make_anchors(*batch.shape[2:]))
         count = len(anchors)
-        self.outputs = HeadOutputs(
+        outputs = HeadOutputs(
             torch.zeros(1, count, 4),
             torch.tensor([8.0, -8.0]).expand(1, count, 2).clone(),
             torch.zeros(1, count, 10),
         )
-        self.seen = []
-        for place, (box, score) in enumerate(faces):
+        for place, (box, score) in enumerate(self.find(batch)):
             index = 2 * place  # faces may be anywhere; which anchor tells of them does not matter
-            self.outputs.boxes[0, index] = encode_boxes(
-                torch.tensor([box], dtype=torch.float32), anchors[index : index + 1]
+            outputs.boxes[0, index] = encode_boxes(
+                torch.tensor(np.array([box], np.float32)), anchors[index : index + 1]
             )
-            self.outputs.scores[0, index] = torch.tensor([0.0, math.log(score / (1 - score))])
+            outputs.scores[0, index] = torch.tensor([0.0, math.log(score / (1 - score))])
+        return tuple(output.expand(len(batch), -1, -1).numpy() for output in outputs)
 
-    def __call__(self, batch):
-        self.seen.append(batch)
-        return tuple(output.expand(len(batch), -1, -1).numpy() for output in self.outputs)
+
+def with_engine(find, card=None):
+    detector = Detector(nn.Identity(), card or DetectorCard(), device=CPU)
+    detector.engine = MadeEngine(find)
+    return detector
 
 
 def with_faces(height, width, faces, card=None):
-    """A detector that answers so for inputs of this size."""
-    detector = Detector(nn.Identity(), card or DetectorCard(), device=CPU)
-    detector.engine = FixedEngine(height, width, faces)
-    return detector
+    """A detector that answers so for inputs of this size, and is given no others."""
+
+    def find(batch):
+        assert batch.shape[2:] == (height, width)
+        return faces
+
+    return with_engine(find, card)
 
 
 def overlap(a, b):
@@ -196,73 +205,83 @@ def test_channel_order_and_mean_are_those_of_the_card(order, expected):
     assert normalise(photo, card).flatten().tolist() == expected, "as in training"
 
 
-class Scripted(Detector):
-    """Finds what the script says for an enlargement, and notes what was asked."""
+AS_IT_IS = DetectorCard(mean=(0, 0, 0), channel_order="RGB")  # A batch has the photo's own levels.
 
-    def __init__(self, script):
-        super().__init__(nn.Identity(), DetectorCard(), device=CPU)
-        self.script, self.asked = script, []
 
-    def _detect_at(self, photos, factors, min_score, views):
-        if photos:
-            self.asked.append(([photo.shape[1] for photo in photos], list(factors)))
-        answers = [
-            self.script(photo.shape[1], factor)
-            for photo, factor in zip(photos, factors, strict=True)
-        ]
-        return [answer.take(answer.scores >= min_score) for answer in answers]
+def show(*sides):
+    """Square photos of these sides, each told from the others by the level of its pixels."""
+    return [np.full((side, side, 3), level, np.uint8) for level, side in enumerate(sides)]
+
+
+class Noting:
+    """Answers as `look` says, and notes the photos' sides and what they were scaled to."""
+
+    def __init__(self, *sides):
+        self.sides, self.asked = sides, []
+
+    def __call__(self, batch):
+        top = batch[0, 0, 0]
+        side, scaled = self.sides[int(top[0])], int((top == top[0]).sum())
+        self.asked.append((side, scaled))
+        faces = look(side, scaled / side)
+        return list(zip(faces.boxes * scaled / side, faces.scores.tolist(), strict=True))
 
 
 def look(width, factor):
     """Photos of an odd width have tiny faces, 202 pixels a huge one; looked at again, one more."""
     base = choose_factor(width, width, None)
     if width % 2 == 0:
-        side = HUGE.asks[0] / base if width == 202 else 50 / base
-        return faces_of([side] * 4, [0.9, 0.8, 0.4, 0.1])
+        side = HUGE.asks[0] + 1 if width == 202 else 50
+        return faces_of([side / base, *[50 / base] * 3], [0.9, 0.8, 0.4, 0.1])
     more = [0.2] if factor > base else []
     tiny = TINY.asks[1] / base - 1
     return faces_of([tiny] * (4 + len(more)), [0.9, 0.8, 0.4, *more, 0.1])
 
 
 def test_photos_with_tiny_or_huge_faces_are_looked_at_again():
-    detector = Scripted(look)
     sides = (200, 301, 202, 400)
-    photos = [make_pixels(width, width) for width in sides]
+    photos, find = show(*sides), Noting(*sides)
+    detector = with_engine(find, AS_IT_IS)
     found = detector.detect(photos, min_score=0.15)
     base = [choose_factor(width, width, None) for width in sides]
-    assert detector.asked == [
-        ([*sides], base),
-        ([301], [base[1] * TINY.scale]),
-        ([202], [base[2] * HUGE.scale]),
+    assert find.asked == [
+        *((side, round(side * factor)) for side, factor in zip(sides, base, strict=True)),
+        (301, round(301 * base[1] * TINY.scale)),
+        (202, round(202 * base[2] * HUGE.scale)),
     ]
     assert [len(faces.scores) for faces in found] == [3, 4, 3, 3]
-    detector.asked.clear()
+    find.asked.clear()
     detector.detect(photos[1:2], resize=2.5)
-    assert detector.asked == [([301], [2.5])], "a given factor is used for tiny faces, too"
+    assert find.asked == [(301, round(301 * 2.5))], "a given factor is used for tiny faces, too"
 
 
-def test_second_look_at_a_shrunk_photo_takes_what_is_shrunk(detector, monkeypatch):
-    """A photo of 4000 pixels is not shrunk twice; one enlarged is looked at in all its pixels."""
-    large, small = make_pixels(2000, 1500), make_pixels(100, 75)
-    side = HUGE.asks[0] / choose_factor(2000, 1500, None) + 1
-    monkeypatch.setattr(detector_module, "_select", lambda *_: faces_of([side] * 3, [0.9] * 3))
-    seen, scale = [], detector_module.scale_photo
-
-    def watch(photo, size):
-        seen.append((photo.shape[1], size[0]))
-        return scale(photo, size)
-
-    monkeypatch.setattr(detector_module, "scale_photo", watch)
+def test_second_look_at_a_shrunk_photo_takes_what_is_shrunk():
+    """A photo of 2000 pixels is not shrunk twice; one enlarged is looked at in all its pixels."""
+    large, small = make_pixels(2000, 500), make_pixels(200, 150)
+    side = HUGE.asks[0] + 1
+    detector = with_engine(lambda _: [((0, 0, side, side), 0.9)], AS_IT_IS)
     detector.detect([large, small])
-    assert seen == [(2000, 1664), (100, 300), (1664, 832), (100, 150)]
+    shrunk = cv2.resize(large, (1664, 416), interpolation=cv2.INTER_AREA)
+    for batch, expected in zip(
+        detector.engine.seen,
+        [
+            shrunk,
+            cv2.resize(small, (600, 450), interpolation=cv2.INTER_LINEAR),
+            cv2.resize(shrunk, (832, 208), interpolation=cv2.INTER_AREA),
+            cv2.resize(small, (300, 225), interpolation=cv2.INTER_LINEAR),
+        ],
+        strict=True,
+    ):
+        seen = batch[0].transpose(1, 2, 0)[: expected.shape[0], : expected.shape[1]]
+        assert np.array_equal(seen, expected)
 
 
 @pytest.mark.parametrize("least", [0.05, 0.15, 0.5, 0.95])
 def test_whether_to_look_closely_does_not_depend_on_the_least_score(least):
     """Else a higher threshold would not give a part of the faces of a lower one."""
-    detector = Scripted(look)
-    (found,) = detector.detect([make_pixels(301, 301)], min_score=least)
-    assert len(detector.asked) == 2
+    find = Noting(301)
+    (found,) = with_engine(find, AS_IT_IS).detect(show(301), min_score=least)
+    assert len(find.asked) == 2
     assert found.scores.tolist() == pytest.approx(
         [score for score in (0.9, 0.8, 0.4, 0.2, 0.1) if score >= least]
     )
