@@ -41,7 +41,6 @@ SHORTEST, LONGEST = 0.1, 120.0  # Seconds between decisions at work: no import, 
 LEAST_TOLD, YIELD_WINDOW = 20, 100  # Latest decisions that tell whether going on pays.
 LOW_YIELD = 0.05  # Going on doesn't pay with the interval's end below: after 73 in vain in a row.
 
-VIEWED = ("split", "label", "suggested", "score", "probabilities")  # Of a `Suspect`.
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -160,7 +159,9 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
     """One face. A blind reviewer gets the photo and the box, and their own decision, only."""
     face = session.face(position)
     photo = session.shelf.open(face)
-    width, height = face.size if photo.pixels is None else photo.pixels.shape[1::-1]
+    width, height = face.width, face.height
+    if photo.pixels is not None:
+        height, width = photo.pixels.shape[:2]
     known, blind = session.look_up(position), session.way.blind
     view: dict[str, Any] = {
         "position": position,
@@ -175,18 +176,22 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
     }
     if blind:
         return view
-    source, image, index = face.key
+    suspects = session.suspects
     return view | {
-        "rank": int(session.rows[position]) + 1,
-        "name": f"{source}/{image}, object {index}",
-        **{name: getattr(face, name) for name in VIEWED},
+        "rank": face.rank,
+        "name": f"{face.source}/{face.image}, object {face.object}",
+        "split": face.split,
+        "label": face.label,
+        "suggested": face.suggested,
+        "score": face.score,
+        "probabilities": face.probabilities,
         "reasons": [
             re.sub(_WORDS, lambda word: SPELT[word[0]], part.strip())
             for part in face.reasons.split(";")
             if part.strip()
         ],
         "similar": [
-            {"row": row, "label": session.suspects.face(row).label} for row in face.similar
+            {"row": row, "label": suspects.face(row).label} for row in suspects.similar(face)
         ],
         "others": [{"by": d.by, **_view_decision(d, blind=False)} for d in known.others],
     }

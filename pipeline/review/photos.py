@@ -43,16 +43,15 @@ class PhotoShelf:
 
     def open(self, face: Suspect) -> OpenedPhoto:
         """The photo of a face; one that can't be read is looked for again each time."""
-        source, image, _ = face.key
         sha256 = None
         try:
-            path = find_inside(self._about.roots[source], image)
+            path = find_inside(self._about.roots[face.source], face.image)
             sha256 = sha256_of(path)
-            return OpenedPhoto(_decode(path, sha256, face.size), sha256, None)
+            return OpenedPhoto(_decode(path, sha256, (face.width, face.height)), sha256, None)
         except PhotoError as error:
             problem = str(error)
         except OSError as error:
-            problem = f"{source}/{image}: can't be read ({error.strerror or error})."
+            problem = f"{face.source}/{face.image}: can't be read ({error.strerror or error})."
         return OpenedPhoto(None, sha256, self._tell(problem))
 
     def show(self, face: Suspect, kind: Kind) -> bytes:
@@ -74,7 +73,7 @@ class PhotoShelf:
             try:
                 crop = crop_face(pixels, face.box)
             except ValueError as error:  # Of a box that is empty or not finite.
-                raise PhotoError(self._tell(f"{face.key[0]}/{face.key[1]}: {error}.")) from error
+                raise PhotoError(self._tell(f"{face.source}/{face.image}: {error}.")) from error
         most = SIDES[kind]
         shrunk = crop.shape[0] > most
         return _encode(resize_crop(crop, most) if shrunk else crop, ".jpg" if shrunk else ".png")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 from uuid import uuid4
 
 from pydantic import BaseModel, ValidationError
@@ -26,27 +26,52 @@ LARGE, CHUNK = 2**24, 50_000  # Bytes; rows.
 FORMAT = 1
 LEAST = 10  # Faces that a review begins with at least, however few labels are thought to be wrong.
 
-_SAME = ("label", "split", "suggested", "score", "reasons", "crop")  # Called so in `Suspect`, too.
-_TEXT = ("source", "image", "label", "split", "suggested", "reasons", "similar", "crop")
-_WHOLE = ("rank", "object", "width", "height")
-_REAL = (*Box._fields, "score", *(f"p_{label}" for label in CLASSES))
-
 
 @dataclass(frozen=True)
 class Suspect:
-    """One face to look at."""
+    """A row of `suspects.csv`: one face to look at. None: the field is empty."""
 
-    key: Key
+    rank: int  # From 1, the most suspect first.
+    source: str
+    image: str
+    object: int
     label: str  # The class it was given.
     split: str
     suggested: str  # The class the model thinks it is; empty when it has none.
     score: float | None  # 0 to 1, higher is more suspect.
-    probabilities: Mapping[str, float] | None  # The model's opinion by class.
-    reasons: str
-    similar: tuple[int, ...]  # Rows of similar faces, the most similar first.
-    box: Box  # As in `faces.csv`.
-    size: tuple[int, int]  # Width and height of the photo, which the box refers to.
+    p_with_mask: float | None
+    p_without_mask: float | None
+    p_mask_weared_incorrect: float | None
+    reasons: str  # Parted by semicolons.
+    similar: str  # Ranks of similar faces, the most similar first; see `Suspects.similar`.
+    xmin: float | None
+    ymin: float | None
+    xmax: float | None
+    ymax: float | None
+    width: int  # Of the photo, in pixels.
+    height: int
     crop: str  # Relative to the prepared folder.
+
+    @property
+    def key(self) -> Key:
+        """Source, image and object."""
+        return self.source, self.image, self.object
+
+    @property
+    def probabilities(self) -> Mapping[str, float] | None:
+        """The model's opinion by class, if it has one of each."""
+        opinion = (self.p_with_mask, self.p_without_mask, self.p_mask_weared_incorrect)
+        told = [share for share in opinion if share is not None]
+        return dict(zip(CLASSES, told, strict=True)) if len(told) == len(CLASSES) else None
+
+    @property
+    def box(self) -> Box:
+        """As in `faces.csv`; NaN where a side is missing."""
+        sides = (self.xmin, self.ymin, self.xmax, self.ymax)
+        return Box(*(math.nan if side is None else side for side in sides))
+
+
+_TYPES: dict[str, Any] = get_type_hints(Suspect)
 
 
 class About(BaseModel):
@@ -92,17 +117,13 @@ class Suspects:
 
     def face(self, row: int) -> Suspect:
         """The face in a row."""
-        record: Any = self._ask("SELECT * FROM faces WHERE line = ?", int(row) + 1)
-        opinion = {label: record[f"p_{label}"] for label in CLASSES}
-        ranks = (int(rank) for rank in record["similar"].split() if rank.isdecimal())
-        return Suspect(
-            key=(record["source"], record["image"], record["object"]),
-            probabilities=None if None in opinion.values() else opinion,
-            similar=tuple(rank - 1 for rank in ranks if 1 <= rank <= len(self)),
-            box=Box(*(math.nan if record[side] is None else record[side] for side in Box._fields)),
-            size=(record["width"], record["height"]),
-            **{name: record[name] for name in _SAME},
-        )
+        record = self._ask("SELECT * FROM faces WHERE line = ?", int(row) + 1)
+        return Suspect(**{name: record[name] for name in _TYPES})
+
+    def similar(self, face: Suspect) -> tuple[int, ...]:
+        """Rows of the faces similar to one, the most similar first."""
+        ranks = (int(rank) for rank in face.similar.split() if rank.isdecimal())
+        return tuple(rank - 1 for rank in ranks if 1 <= rank <= len(self))
 
     def _ask(self, question: str, *values: Any) -> Any:
         with self._lock:
@@ -162,7 +183,8 @@ def _index(path: Path, digest: str, out: Path | None = None) -> sqlite3.Connecti
     """The table, checked, in SQLite: in a file, or in one without name that goes with it."""
     import pandas as pd  # What is kept is opened without.
 
-    types = dict.fromkeys(_WHOLE, int) | dict.fromkeys(_TEXT, str) | dict.fromkeys(_REAL, float)
+    gaps = [name for name, kind in _TYPES.items() if kind == float | None]
+    types = _TYPES | dict.fromkeys(gaps, float)
     table = sqlite3.connect(out or "", check_same_thread=False, isolation_level=None)
     table.executescript(
         "PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA cache_size = -100000; BEGIN;"
@@ -173,7 +195,7 @@ def _index(path: Path, digest: str, out: Path | None = None) -> sqlite3.Connecti
     )
     add = f"INSERT INTO faces VALUES (?{', ?' * len(types)})"  # noqa: S608
     # A photo may be called "NA": only empty fields are missing, and only of numbers.
-    how: dict[str, Any] = {"keep_default_na": False, "na_values": {name: [""] for name in _REAL}}
+    how: dict[str, Any] = {"keep_default_na": False, "na_values": {name: [""] for name in gaps}}
     try:
         with pd.read_csv(path, dtype=types, usecols=list(types), chunksize=CHUNK, **how) as parts:
             for part in parts:
