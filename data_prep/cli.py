@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from data_prep.base.command import DONE, SOME_LEFT_OUT, Command, as_command, spell
+from data_prep.base.command import DONE, SOME_LEFT_OUT, Command, Group, as_command, spell
 from data_prep.base.files import Outcome
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log_findings, tell
@@ -148,6 +148,7 @@ def _list_counts(counts: Mapping[str, int], none: str = "none") -> str:
 
 
 app = typer.Typer(
+    cls=Group,
     help="From annotations and photos to a clean table of faces and their crops.",
     no_args_is_help=True,
     add_completion=False,

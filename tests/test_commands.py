@@ -1,6 +1,7 @@
 """The command `trimask`: every command of every package, in groups, without loading torch."""
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pipeline.cli import COMMANDS, check_options, trimask
 from tests.pipeline.makers import save_photo
 
 ROOT = Path(__file__).parents[1]
+INTERNALS = re.compile(r"list\[|<Path|<bool|<\w+ range>|default: \(|None")  # Of typer and Python.
 
 
 @pytest.mark.parametrize(("name", "target"), [(n, t) for n, (t, _) in COMMANDS.items()])
@@ -25,6 +27,14 @@ def test_every_command_is_where_the_table_says(name, target):
     shown = CliRunner().invoke(trimask, [name, "--help"])
     assert shown.exit_code == 0, shown.output
     assert f"trimask {name}" in shown.output.replace("root ", "trimask ")
+    assert not INTERNALS.findall(shown.output)
+
+
+@pytest.mark.parametrize("app", [trimask, data_prep_app])
+def test_help_on_the_commands_is_plain(app):
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert "--help" in shown
+    assert not INTERNALS.findall(shown)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,10 +2,12 @@
 
 import ast
 import dataclasses
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import Parameter, Signature, get_annotations, getfile, signature
@@ -129,7 +131,27 @@ def _add_help(hint: Any, note: str) -> Any:
     return Annotated[hint.__origin__ if hasattr(hint, "__metadata__") else hint, about]
 
 
-class Command(TyperCommand):
+class _PlainHelp:
+    """Help that says `<path>` for `<list[Path]>`, and no type of a switch, which takes no value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """As of typer."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for one in params:
+            one.display_type = partial(_name_type, one.display_type)
+        return params
+
+
+def _name_type(show: Callable[..., str], ctx: Any) -> str:
+    name = re.sub(r"list\[(.*)\]", r"\1", show(ctx)).replace(" range>", ">")
+    return {"<Path>": "<path>", "<bool>": ""}.get(name, name)
+
+
+class Group(_PlainHelp, TyperGroup):
+    """Commands, with plain help."""
+
+
+class Command(_PlainHelp, TyperCommand):
     """A command that tells what is wrong with an option in plain words; typer asks pydantic."""
 
     def make_context(self, *args: Any, **more: Any) -> Any:
@@ -161,13 +183,13 @@ def lazy_app(
     `check` raises a `UserError` about options that can't be used.
     """
 
-    class Group(TyperGroup):
+    class Lazy(Group):
         def __init__(self, **attributes: Any) -> None:
             found = {name: _Lazy(name, *place, check) for name, place in commands.items()}
             super().__init__(**{**attributes, "commands": found})
 
     app = Typer(
-        cls=Group, help=help_text, no_args_is_help=True, pretty_exceptions_enable=False, **settings
+        cls=Lazy, help=help_text, no_args_is_help=True, pretty_exceptions_enable=False, **settings
     )
     app.callback()(lambda: None)
     return app

@@ -26,6 +26,7 @@ from data_prep.prepare.options import Decisions, KeepSplit, OptionError, Reading
 
 RECORD = "convert.json"
 WRITTEN = [name.value for name, known in FORMATS.items() if known.writes]
+SIDE = "Of crops: side as a multiple of the longer box side"
 VERSION = 1
 """Raised when the same input would give other output, so that old folders are written again."""
 
@@ -38,21 +39,22 @@ class ConvertOptions(ReadingOptions):
     """Dataset folder, in any format that is read."""
     out: Annotated[Path, typer.Option("--out", "-o")]
     """Folder to write: new, empty, or of an earlier convert."""
-    to: Annotated[Format, typer.Option(metavar=f"<{'|'.join(WRITTEN)}>")]
+    to: Annotated[Format, typer.Option(parser=str, metavar=f"<{'|'.join(WRITTEN)}>")]
     """Format to write."""
-    photos: Annotated[files.PhotoMode | None, typer.Option(show_default="copy")] = None
-    """Photos: copied, linked (hard links, one file under two names), or left where they are. Crops
-    go without."""
+    photos: files.PhotoMode | None = None
+    """Photos: copied, which is usual, linked (hard links, one file under two names), or left where
+    they are. Crops go without."""
     decisions: Decisions = field(default_factory=list)
     canonical: Annotated[bool, typer.Option("--canonical")] = False
     """Name classes as TriMask does, not as written."""
     keep_split: KeepSplit = False
-    scale: Annotated[float | None, typer.Option(show_default=str(CROP_SCALE))] = None
-    """Of crops: side as a multiple of the longer box side."""
+    scale: Annotated[float | None, typer.Option(help=f"{SIDE}; {CROP_SCALE} if not given.")] = None
 
     def __post_init__(self) -> None:
-        if not FORMATS[self.to].writes:
-            raise OptionError(f"--to {self.to}: only read; use one of {', '.join(WRITTEN)}.")
+        if self.to not in WRITTEN:
+            why = "only read" if self.to in {*Format} else "unknown"
+            raise OptionError(f"--to {self.to}: {why}; use one of {', '.join(WRITTEN)}.")
+        object.__setattr__(self, "to", Format(self.to))  # The command line's is a string.
         if self.to is Format.CROPS and self.photos not in {None, files.PhotoMode.NONE}:
             raise OptionError("--photos: a folder of crops holds no photos; leave it out.")
         if self.to is Format.CROPS and self.keep_split:

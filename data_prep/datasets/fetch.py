@@ -44,10 +44,8 @@ class FetchOptions:
 
     dataset: Annotated[str, typer.Argument()]
     """kaggle:OWNER/NAME, or …/versions/N after it."""
-    out: Annotated[Path | None, typer.Option("--out", "-o", show_default="the dataset's name")] = (
-        None
-    )
-    """Folder that gets the files."""
+    out: Annotated[Path | None, typer.Option("--out", "-o")] = None
+    """Folder that gets the files; called like the dataset if not given."""
     dry_run: Annotated[bool, typer.Option("--dry-run")] = False
     """Only tell version, licence and size."""
 

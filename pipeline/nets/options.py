@@ -72,8 +72,8 @@ Jobs = Annotated[
     str | None,
     typer.Option(
         metavar="N|ray[=ADDRESS]",
-        help="Trainings at a time, or one for each processor of Ray's, here or at an address.",
-        show_default="one per core",
+        help="Trainings at a time, or one for each processor of Ray's, here or at an address; one "
+        "for each core if not given.",
     ),
 ]
 LogFormat = Literal["text", "json"]

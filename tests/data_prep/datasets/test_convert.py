@@ -212,7 +212,10 @@ def test_decisions_are_applied_under_the_names_as_written(convert, dataset, tmp_
         ("voc --scale 2", "only crops have one"),
         ("crops --scale 0.5", "use a number from 1 to 10"),
         ("voc --alias a=with_mask", "add --canonical"),
-        ("xml", "'xml'"),
+        (
+            "xml",
+            "--to xml: unknown; use one of voc, yolo, coco, csv, labelme, label-studio, cvat, f",
+        ),
     ],
 )
 def test_wrong_use_is_one_clear_error(convert, tmp_path, arguments, reason):
