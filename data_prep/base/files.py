@@ -157,14 +157,21 @@ def refuse_dataset_folders(
 
 
 def refuse_other_files(
-    out: Path, record: str, option: str = "-o", *, mark: str | None = "inputs"
+    out: Path,
+    record: str,
+    option: str = "-o",
+    *,
+    mark: str | None = "inputs",
+    parts: str = "",
 ) -> None:
     """Refuse a folder with files but without the record that marks it as written here.
 
     Another file may be called like the record: `mark` is a key that all of this kind have; None for
-    a record that is no JSON.
+    a record that is no JSON. `parts` are, as a pattern, what a stopped command leaves without one.
     """
     why = None
+    if parts and any(out.rglob(parts)):
+        return
     if (out / record).is_file():
         if mark is not None and mark not in (read_object(out / record) or {}):
             why = f"{out / record}: was not written by this command; choose another folder with"

@@ -41,17 +41,13 @@ def build(options: BuildOptions) -> files.Outcome:
     """
     out = options.out
     files.refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
+    files.refuse_other_files(out, MANIFEST)
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     inputs = fingerprint_inputs(read, options, ledgers)
     old = read_manifest(out)
     if old is not None and old.get("inputs") == inputs and _is_whole(out, old):
         return files.Outcome(old, (), up_to_date=True)
-    if old is None:
-        for name in WRITTEN:
-            if (out / name).exists():
-                hint = "choose another folder."
-                raise files.OutputError(f"{out / name} was not written by build; {hint}")
     with files.OutputFolder(out, MANIFEST).stage(keep="flat") as staging:
         (staging / "flat").mkdir(exist_ok=True)
         overlay = apply_ledgers(read, ledgers)
@@ -121,17 +117,18 @@ def audit(options: AuditOptions) -> files.Outcome:
     """
     out = options.out
     files.refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
+    files.refuse_other_files(out, AUDIT, mark="all_findings")
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     overlay = apply_ledgers(read, ledgers)
     with files.hold_folder(out), tempfile.TemporaryDirectory(files.PART, ".crops", out) as crops:
         found = analyse(read, ledgers, overlay, options, Path(crops))
         page = render_page(found.faces, found.findings, found.summary, Path(crops))
-        files.write_atomically(out / PAGE, page)
         record = {
             **found.summary,
             "duplicates": list(list_duplicates(found.faces).values()),
             "all_findings": [asdict(finding) for finding in found.findings],
         }
         files.write_json(out / AUDIT, record)
+        files.write_atomically(out / PAGE, page)
     return files.Outcome(record, found.findings, up_to_date=False)

@@ -55,8 +55,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
     overrides = [*(options.overrides or []), f"seed={options.seed}"]
     recipe = load_recipe(options.recipe, ClassifierRecipe, overrides)
     faces = short.open_faces(prepared, recipe, out)
-    if not any(out.glob("*.npz")):  # A stopped search has no more than these.
-        files.refuse_other_files(out, ABOUT, mark="order")
+    files.refuse_other_files(out, ABOUT, mark="order", parts="*.npz")
     in_sample = order == "in-sample"
     search = {
         "faces_sha256": faces.data["faces_sha256"],

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data_prep.base.files import write_json
+from data_prep.base.files import refuse_other_files, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.tables import KEY, markdown_table
@@ -81,6 +81,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
     before, after = (open_faces(one, recipe, out) for one in (options.prepared, options.cleaned))
+    refuse_other_files(out, RESULT, mark="changes", parts="*.npz")
     sides = pair_sides(before, after)
     changes = sides.count_changes()
     log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)

@@ -153,6 +153,16 @@ def test_output_inside_a_dataset_is_refused(tmp_path):
     refuse_dataset_folders([tmp_path], [tmp_path / "set"], around=True)
 
 
+def test_a_folder_of_another_command_is_refused(run_audit, dataset, tmp_path, run):
+    record = {"inputs": "", "files": {}, "photos": {}}
+    (tmp_path / "built").mkdir()
+    (tmp_path / "built" / "manifest.json").write_text(json.dumps(record))
+    refused = run("audit", dataset, "-o", tmp_path / "built")
+    assert refused.exit_code == 2
+    assert "built: holds other files" in refused.stderr
+    assert [path.name for path in (tmp_path / "built").iterdir()] == ["manifest.json"]
+
+
 def test_split_thins_out_training_only(faces):
     assert faces.loc[faces["split"] == "valid", "kept"].all()
     train = faces[faces["split"] == "train"]

@@ -110,7 +110,7 @@ def test_figures_against_scikit_learn_the_best_first(prepared, tmp_path, monkeyp
 
     monkeypatch.setattr(sweeping, "judge_trials", judge)
     sets = ["lr=1e-3,2e-3,3e-3"]
-    options = SweepOptions(prepared, tmp_path, sets, write_tiny(tmp_path), device="cpu")
+    options = SweepOptions(prepared, tmp_path / "out", sets, write_tiny(tmp_path), device="cpu")
     table, text = run_sweep(options, Told())
     assert table["macro_recall"].is_monotonic_decreasing
     for row in table.itertuples():
@@ -126,6 +126,14 @@ def test_figures_against_scikit_learn_the_best_first(prepared, tmp_path, monkeyp
     assert first[["difference", "low", "high"]].to_numpy().tolist() == [[0, 0, 0]]
     for words in ("differences are from lr=0.001", "luckiest of 3", "optimistic"):
         assert words in text
+
+
+@pytest.mark.parametrize("command", ["sweep", "clean-effect"])
+def test_results_are_not_put_beside_other_files(prepared, tmp_path, command):
+    (tmp_path / "metrics.json").write_text("{}")
+    more = ["--set", "lr=1e-3,3e-3"] if command == "sweep" else [prepared]
+    assert_refused(call(command, prepared, *more, "-o", tmp_path), "holds other files")
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
 def test_dry_run_trains_nothing(prepared, tmp_path):
