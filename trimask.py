@@ -191,18 +191,23 @@ class Results(_Shown, Sequence[Faces]):
         return sheet
 
     def save(self, folder: str | Path) -> None:
-        """Write `predictions.csv`, `photos.csv`, and drawn photos, not into a folder of others."""
+        """Write `predictions.csv`, `photos.csv`, and drawn photos, in the place of an earlier save.
+
+        Raises `OutputError`: the folder holds other files, or a run of run.py.
+        """
         import numpy as np
 
-        from data_prep.base.files import refuse_other_files
+        from data_prep.base.files import OutputError, refuse_other_files
         from pipeline.inference.draw import save_drawing
+        from pipeline.inference.sinks import write_photo_table
 
         refuse_other_files(Path(folder), tables.PHOTOS_FILE, "save", mark=None)
+        if (Path(folder) / sources.JOURNAL).exists():
+            raise OutputError(f"{folder}: holds a run of run.py; choose another folder with save.")
         rows = self._rows()
         asked = any(row.unsure is not None for row in rows)
         tables.write_predictions(Path(folder) / tables.FILE, rows, unsure=asked)
-        photos = [one.to_row() for one in self.photos]
-        tables.write_photos(Path(folder) / tables.PHOTOS_FILE, photos)
+        write_photo_table(Path(folder), [one.to_row() for one in self.photos])
         for one in self.photos:
             if not one.error:
                 save_drawing(Path(folder) / sources.ANNOTATED / one.name, np.asarray(one.plot()))

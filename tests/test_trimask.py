@@ -162,6 +162,24 @@ def test_table_is_that_of_the_file(model, photos, tmp_path):
     assert len((tmp_path / "one" / "predictions.csv").read_text().splitlines()) == 3
 
 
+def test_a_save_takes_the_place_of_an_earlier_one(model, photos, tmp_path):
+    out, drawn = tmp_path / "out", tmp_path / "out" / "annotated"
+    results = model.predict(photos)
+    results.save(out)
+    (drawn / "mine.txt").write_text("mine")
+    results[0].save(out)
+    names = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*"))
+    assert names == ["a.png", "mine.txt"], "its pictures went with their folder, mine is no picture"
+    with (out / "photos.csv").open("a") as table:
+        table.write("../../a.txt,1,1,1,0,,,0\n")
+    (tmp_path / "a.txt").write_text("mine")
+    results[1].save(out)
+    assert (tmp_path / "a.txt").exists(), "a table that was edited leads nowhere"
+    (out / ".journal.jsonl").write_text("")
+    with pytest.raises(OutputError, match=r"holds a run of run\.py"):
+        results.save(out)
+
+
 def test_notebook_shows_picture_and_table(model, photos):
     for shown in (model.predict(photos), model.predict(photos / "a.png"), model.predict([])):
         html = shown._repr_html_()

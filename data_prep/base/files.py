@@ -190,6 +190,18 @@ def refuse_other_table(path: Path, columns: Iterable[str], what: str) -> None:
         raise OutputError(f"{path}: is there, but no table of {what}; choose another with -o.")
 
 
+def remove_written(root: Path, name: str) -> None:
+    """Remove a file that an earlier run wrote below a folder, and folders that it leaves empty."""
+    path = root / name
+    # A record that someone edited, or a link, must not lead out of the folder.
+    if not path.parent.resolve().is_relative_to(root.resolve()):
+        return
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # The first that is not empty ends it.
+        for folder in itertools.takewhile(lambda folder: folder != root, path.parents):
+            folder.rmdir()
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command that writes a folder did: its record, and findings, none when `up_to_date`."""
@@ -277,22 +289,11 @@ class OutputFolder:
         kept = {kind: {**old.get(kind, {}), **record[kind]} for kind in ("files", "photos")}
         write_json(self.path / self.record, {"inputs": None, **kept})
         for name in sorted(gone):
-            self._remove(name)
+            remove_written(self.path, name)
         for name in names:
             (self.path / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).replace(self.path / name)
         write_json(self.path / self.record, record)
-
-    def _remove(self, name: str) -> None:
-        """Remove a file that an earlier run wrote, and folders that it leaves empty."""
-        path = self.path / name
-        # A record that someone edited, or a link, must not lead out of the folder.
-        if not path.parent.resolve().is_relative_to(self.path.resolve()):
-            return
-        path.unlink(missing_ok=True)
-        with suppress(OSError):  # The first that is not empty ends it.
-            for folder in itertools.takewhile(lambda folder: folder != self.path, path.parents):
-                folder.rmdir()
 
 
 def hash_photos(photos: Iterable[AnnotatedPhoto], more: object) -> str:

@@ -22,7 +22,7 @@ from pipeline.inference.looks import find_unlike
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
 from pipeline.inference.saves import Saves
-from pipeline.inference.sinks import Drawings, Entry, Journal
+from pipeline.inference.sinks import Drawings, Entry, Journal, write_photo_table
 from pipeline.inference.sources import ANNOTATED, SUMMARY, TRACKS, PhotoSet, spell
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.inference.video.follow import Kept, follow_videos
@@ -110,8 +110,8 @@ def predict_folder(
     all_rows = chain(rows, *(one.rows() for one in kept))
     further = {"video": bool(kept), "unsure": predictor.unsure, "spreadsheet": spreadsheet}
     predictions.write_predictions(out / predictions.FILE, all_rows, **further)
-    place, ran = out / predictions.PHOTOS_FILE, [*done, *videos]
-    predictions.write_photos(place, ran, spreadsheet=spreadsheet)
+    ran = [*done, *videos]
+    write_photo_table(out, ran, spreadsheet=spreadsheet)
     if kept:
         told = (row.values() for one in kept for row in one.state.tracks)
         write_csv(out / f"{TRACKS}.csv", chain([COLUMNS], told), spreadsheet=spreadsheet)

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from data_prep.base.files import output_error, write_atomically
+from data_prep.base.files import output_error, remove_written, write_atomically
 from data_prep.base.photo import TOO_LARGE
 from data_prep.base.records import Box
-from data_prep.formats.predictions import PhotoRow
+from data_prep.base.tables import TableError
+from data_prep.formats.predictions import PHOTOS_FILE, PhotoRow, read_photos, write_photos
 from pipeline.inference.draw import draw_faces, save_drawing
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
-from pipeline.inference.sources import JOURNAL, PhotoSet, stamp_of
+from pipeline.inference.sources import ANNOTATED, JOURNAL, PhotoSet, stamp_of
 
 
 class Sink(Protocol):
@@ -117,6 +118,16 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             continue
     return entries
+
+
+def write_photo_table(out: Path, rows: Sequence[PhotoRow], **how: bool) -> None:
+    """Write `photos.csv`; drawings of photos that only the one of an earlier run lists go."""
+    with suppress(TableError, OSError):
+        now = {row.image for row in rows}
+        for row in read_photos(out / PHOTOS_FILE):
+            for name in {row.image, f"{row.image}.mp4"} - now if row.image not in now else ():
+                remove_written(out / ANNOTATED, name)
+    write_photos(out / PHOTOS_FILE, rows, **how)
 
 
 class Drawings:

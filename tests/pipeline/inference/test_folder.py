@@ -251,6 +251,15 @@ def test_drawing_of_other_settings_does_not_stay(photos, out, tmp_path):
     assert outcome(out) == outcome(tmp_path / "whole")
 
 
+def test_drawings_of_other_photos_do_not_stay(photos, out, tmp_path):
+    run(photos, out)
+    save_photo(tmp_path / "others" / "a.jpg", seed=9)
+    run(tmp_path / "others", out)
+    assert [path.name for path in (out / "annotated").rglob("*")] == ["a.jpg"]
+    run(photos, out)
+    assert len([*(out / "annotated").rglob("*.*")]) == 6
+
+
 def test_photo_that_arrives_while_it_is_read_is_read_again(photos, out, monkeypatch):
     """A file half copied is unreadable; by the end of the run it may be whole."""
     whole = (photos / "b.png").read_bytes()
