@@ -18,7 +18,14 @@ from data_prep.base.errors import plain
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.anchors import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
-from pipeline.nets.options import CLASSIFIER, DETECTOR, TIMM, Architecture, WeightsError  # noqa: F401
+from pipeline.nets.options import (  # noqa: F401
+    CLASSIFIER,
+    DETECTOR,
+    RETINAFACE,
+    TIMM,
+    Architecture,
+    WeightsError,
+)
 
 if TYPE_CHECKING:  # Nets as ONNX are read without torch.
     from torch import Tensor
@@ -59,7 +66,10 @@ class DetectorCard(Card):
     """How to feed the detector and read its outputs."""
 
     kind: Literal["detector"] = "detector"
-    architecture: Literal["retinaface-mobilenet0.25"] = "retinaface-mobilenet0.25"
+    architecture: str = Field(
+        default=f"{RETINAFACE}mobilenet0.25",
+        pattern=rf"^{RETINAFACE}(mobilenet0\.25|{TIMM}[\w.]+)$",
+    )
     anchors: tuple[tuple[Side, ...], ...] = ANCHOR_SIZES
     strides: tuple[Side, ...] = STRIDES
     variances: tuple[float, float] = VARIANCES

@@ -1,4 +1,4 @@
-"""The networks a classifier can be, and the names their weights go by on disk.
+"""The networks a classifier or a detector can be, and the names their weights go by on disk.
 
 `resnet34` is torchvision's ResNet-34. `mobilenet0.25` is the detector's body with a head of its
 own: far faster, and it can start from what the detector has learnt about faces. `sequential` is the
@@ -15,7 +15,14 @@ from torch import Tensor, fx, nn
 
 from data_prep.base.errors import suggest
 from data_prep.base.labels import CLASSES
-from pipeline.nets.cards import TIMM, Architecture, ClassifierCard, DetectorCard, WeightsError
+from pipeline.nets.cards import (
+    RETINAFACE,
+    TIMM,
+    Architecture,
+    ClassifierCard,
+    DetectorCard,
+    WeightsError,
+)
 from pipeline.nets.compute import is_timms
 from pipeline.nets.retinaface import RetinaFace
 
@@ -67,15 +74,17 @@ def make_sequential(dropout: float = 0.0) -> nn.Sequential:
 
 
 class Feed(nn.Module):
-    """From photos as classifiers are fed to what a body was trained on, by its own mean and std."""
+    """From photos by the mean and std that they are fed with to those that a body was trained on.
+
+    All of 3 channels, as shares of white.
+    """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, fed: tuple[Sequence[float], ...], wanted: tuple[Sequence[float], ...]):
         super().__init__()
-        fed = ClassifierCard()
-        given = [torch.tensor(values)[:, None, None] for values in (fed.mean, fed.std, mean, std)]
+        given = [torch.tensor(values)[:, None, None] for values in (*fed, *wanted)]
         self.register_buffer("scale", given[1] / given[3])
         self.register_buffer("shift", (given[0] - given[2]) / given[3])
 
@@ -86,6 +95,46 @@ class Feed(nn.Module):
 
 def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> nn.Sequential:
     """A body of timm by its name, random or `pretrained`, and a head; raises `WeightsError`."""
+    net, *wanted = _create_timm(name, pretrained=pretrained, num_classes=0)
+    card, features = ClassifierCard(), net.head_hidden_size
+    feed = Feed((card.mean, card.std), tuple(wanted))
+    parts = OrderedDict(feed=feed, net=net, map=nn.Unflatten(1, (features, 1, 1)))
+    return nn.Sequential(OrderedDict(body=nn.Sequential(parts), head=make_head(features, dropout)))
+
+
+def make_detector(card: DetectorCard, *, pretrained: bool = False) -> RetinaFace:
+    """The detector of a card, random but for a `pretrained` body; raises `WeightsError`."""
+    body, classes = card.architecture.removeprefix(RETINAFACE), len(card.learnt) or 1
+    if not body.startswith(TIMM):
+        return RetinaFace(card.negative_slope, classes)
+    name = body.removeprefix(TIMM)
+    levels = _create_timm(name, features_only=True)[0].feature_info.reduction()
+    if not set(card.strides) <= set(levels):
+        raise WeightsError(f"{name} has no feature maps at strides {card.strides}: take another.")
+    levels = [levels.index(stride) for stride in card.strides]
+    net, *wanted = _create_timm(name, pretrained=pretrained, features_only=True, out_indices=levels)
+    # From grey levels in BGR; `from_imagenet` turns the first layer round.
+    fed = [level / 255 for level in card.mean], [1 / 255] * len(card.mean)
+    feed = Feed(fed, tuple(values[::-1] for values in wanted))
+    parts = nn.Sequential(OrderedDict(feed=feed, net=net))
+    return RetinaFace(card.negative_slope, classes, parts, net.feature_info.channels())
+
+
+def from_imagenet(net: RetinaFace, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The body's weights for a detector that is fed BGR, from others that are fed RGB.
+
+    Of a file of any names, or the net's own, as timm made it; raises `RuntimeError` if they don't
+    fit.
+    """
+    prefix = "body.net."
+    own = {name.removeprefix(prefix): tensor for name, tensor in net.state_dict().items()}
+    named = name_as_timm(own if state is None else state, net)
+    first = next(name for name in named if name.startswith(prefix))
+    return {**named, first: named[first].flip(1)}
+
+
+def _create_timm(name: str, **how: Any) -> tuple[Any, Sequence[float], Sequence[float]]:
+    """A net of timm, and the mean and std that it is fed with; raises `WeightsError`."""
     try:
         import timm
     except ImportError as error:
@@ -96,15 +145,11 @@ def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> n
         near = suggest(name, timm.list_models(), "timm.list_models() names all.")
         raise WeightsError(f"timm has no '{name}': {near}")
     try:
-        net = timm.create_model(name, pretrained=pretrained, num_classes=0)
+        net = timm.create_model(name, **how)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"timm's weights of {name} can't be had ({reason}).") from error
-    config, features = net.pretrained_cfg, net.head_hidden_size
-    parts = OrderedDict(
-        feed=Feed(config["mean"], config["std"]), net=net, map=nn.Unflatten(1, (features, 1, 1))
-    )
-    return nn.Sequential(OrderedDict(body=nn.Sequential(parts), head=make_head(features, dropout)))
+    return net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
 
 
 def name_as_timm(state: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
@@ -140,7 +185,7 @@ def fill_net(
     what = architecture if isinstance(card, DetectorCard) else f"a {architecture}"
     net: nn.Module
     if isinstance(card, DetectorCard):
-        net = RetinaFace(card.negative_slope, len(card.learnt) or 1)
+        net = make_detector(card)
     else:
         net = make_net(architecture)
     try:

@@ -25,17 +25,22 @@ SHIPPED = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "we
 DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folder.
 
 TIMM = "timm:"
+RETINAFACE = "retinaface-"  # Detectors are called so, and by their body.
 ARCHITECTURES = ("resnet34", "mobilenet0.25", "sequential")
 
 
-def _check_architecture(name: str) -> str:
-    # Nothing but a name, for timm takes addresses, too.
-    if name not in ARCHITECTURES and not re.fullmatch(rf"{TIMM}[\w.]+", name):
-        raise ValueError(f"one of {', '.join(ARCHITECTURES)}, or {TIMM}NAME for a body of timm")
-    return name
+def _name_of(known: Sequence[str]) -> AfterValidator:
+    def check(name: str) -> str:
+        # Nothing but a name, for timm takes addresses, too.
+        if name not in known and not re.fullmatch(rf"{TIMM}[\w.]+", name):
+            raise ValueError(f"one of {', '.join(known)}, or {TIMM}NAME for a body of timm")
+        return name
+
+    return AfterValidator(check)
 
 
-Architecture = Annotated[str, AfterValidator(_check_architecture)]
+Architecture = Annotated[str, _name_of(ARCHITECTURES)]
+Body = Annotated[str, _name_of(["mobilenet0.25"])]  # Of a detector.
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the nets run.")]
 EngineName = Annotated[

@@ -1,10 +1,11 @@
-"""RetinaFace on MobileNet ×0.25: the network alone, from pixels to raw head outputs.
+"""RetinaFace on MobileNet ×0.25 or another body: the network, from pixels to raw head outputs.
 
 Deng et al. 2020, "RetinaFace: Single-shot Multi-level Face Localisation in the Wild". Module names
 follow the state dicts in circulation, so that those load strictly.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -28,13 +29,20 @@ class RetinaFace(nn.Module):
     """The detector network, 433,343 weights and buffers at its standard widths.
 
     Published weights were trained with a `negative_slope` of 0.1 or 0 (plain ReLU); both load
-    without complaint, and the wrong one halves the recall.
+    without complaint, and the wrong one halves the recall. Another `body` gives feature maps at
+    strides 8, 16 and 32, of as many channels as `widths` says.
     """
 
-    def __init__(self, negative_slope: float = 0.1, classes: int = 1) -> None:
+    def __init__(
+        self,
+        negative_slope: float = 0.1,
+        classes: int = 1,
+        body: nn.Module | None = None,
+        widths: Sequence[int] = (64, 128, 256),
+    ) -> None:
         super().__init__()
-        self.body = _MobileNet(negative_slope)
-        self.fpn = _Pyramid((64, 128, 256), negative_slope)
+        self.body = body or _MobileNet(negative_slope)
+        self.fpn = _Pyramid(widths, negative_slope)
         self.ssh1, self.ssh2, self.ssh3 = (_ContextModule(negative_slope) for _ in range(3))
         self.ClassHead = nn.ModuleList(_Head(1 + classes) for _ in range(3))
         self.BboxHead = nn.ModuleList(_Head(4) for _ in range(3))
@@ -94,7 +102,7 @@ class _MobileNet(nn.Module):
 class _Pyramid(nn.Module):
     """Feature pyramid: coarse levels enlarged and added to finer ones."""
 
-    def __init__(self, inputs: tuple[int, int, int], slope: float) -> None:
+    def __init__(self, inputs: Sequence[int], slope: float) -> None:
         super().__init__()
         self.output1, self.output2, self.output3 = (
             _conv(channels, PYRAMID_CHANNELS, kernel=1, slope=slope) for channels in inputs

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError, plain, suggest
 from data_prep.base.labels import CLASSES, RARE_CLASS
-from pipeline.nets.options import TIMM, Architecture, find_boxes
+from pipeline.nets.options import TIMM, Architecture, Body, find_boxes
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -130,6 +130,8 @@ class DetectorRecipe(_Numbers):
     name: str = "detector"
     kind: Literal["detector"] = "detector"
     seed: int = 0
+    body: Body = "mobilenet0.25"
+    init: str = "imagenet"
     sources: list[str] = Field(default_factory=list)
     score_only: list[str] = Field(default_factory=list)
     conventions: dict[str, Convention] = Field(default_factory=dict)
@@ -140,6 +142,7 @@ class DetectorRecipe(_Numbers):
     classify: bool = False
     incorrect: Incorrect = "own"
     rotated: list[RightAngle] = Field(default_factory=list)
+    mosaic: float = Field(default=0.0, ge=0, le=1)
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=5e-4, ge=0)
     ema: float = Field(default=0.995, gt=0, lt=1)

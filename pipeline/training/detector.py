@@ -27,8 +27,10 @@ from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.detector import Detector
 from pipeline.nets import cards
 from pipeline.nets.anchors import make_anchors
+from pipeline.nets.classifiers import from_imagenet, make_detector
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
-from pipeline.nets.retinaface import ANCHORS_PER_CELL, RetinaFace, widen_scores
+from pipeline.nets.options import RETINAFACE, TIMM
+from pipeline.nets.retinaface import ANCHORS_PER_CELL, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
@@ -216,6 +218,22 @@ def normalise(photos: Tensor, card: cards.DetectorCard) -> Tensor:
     return inputs.sub_(inputs.new_tensor(card.mean)[:, None, None])
 
 
+def begin_body(card: cards.DetectorCard, init: str, start: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a timm body from `init`, as in a recipe, and of a start of another body the rest.
+
+    Raises `WeightsError`.
+    """
+    net = make_detector(card, pretrained=init == "imagenet")
+    own, body = net.state_dict(), {}
+    if init != "random":
+        try:
+            body = from_imagenet(net, None if init == "imagenet" else cards.load_state(Path(init)))
+        except RuntimeError as error:
+            raise cards.WeightsError(f"{init}: does not fit {card.architecture}.") from error
+    same = {k: v for k, v in start.items() if k in own and v.shape == own[k].shape}
+    return own | same | body
+
+
 class _Trainer:
     """Network, averaged network, teacher and optimiser, and how to save them."""
 
@@ -224,13 +242,19 @@ class _Trainer:
         self.recipe, self.device = recipe, device
         self.bf16 = has_fast_bf16(device)
         learnt = recipe.learnt
-        self.card = cards.DetectorCard(learnt=learnt)
+        self.card = cards.DetectorCard(
+            architecture=f"{RETINAFACE}{recipe.body}", learnt=recipe.learnt
+        )
         told = max(1, len(start.get(SCORES, ())) // ANCHORS_PER_CELL - 1)  # Classes; 1: faces.
         wide = widen_scores(start, len(learnt)) if learnt and told == 1 else start
-        teacher, net = (RetinaFace(self.card.negative_slope, n) for n in (told, len(learnt) or 1))
+        own = any(name.startswith("body.net.") for name in start)  # A body of timm's.
+        alike = own or not recipe.body.startswith(TIMM)
+        begun = self.card if alike else cards.DetectorCard()
+        teacher = make_detector(begun.model_copy(update={"learnt": CLASSES[:told]}))
+        net = make_detector(self.card)
         try:
             teacher.load_state_dict(start)
-            net.load_state_dict(wide)
+            net.load_state_dict(wide if alike else begin_body(self.card, recipe.init, wide))
         except RuntimeError as error:
             raise cards.WeightsError(
                 f"the start weights do not fit {self.card.architecture}: give a detector's, of "
