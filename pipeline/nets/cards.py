@@ -19,6 +19,7 @@ from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.anchors import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 from pipeline.nets.options import (  # noqa: F401
+    BODY,
     CLASSIFIER,
     DETECTOR,
     RETINAFACE,
@@ -66,10 +67,7 @@ class DetectorCard(Card):
     """How to feed the detector and read its outputs."""
 
     kind: Literal["detector"] = "detector"
-    architecture: str = Field(
-        default=f"{RETINAFACE}mobilenet0.25",
-        pattern=rf"^{RETINAFACE}(mobilenet0\.25|{TIMM}[\w.]+)$",
-    )
+    architecture: str = Field(default=RETINAFACE + "mobilenet0.25", pattern=f"^{RETINAFACE}{BODY}$")
     anchors: tuple[tuple[Side, ...], ...] = ANCHOR_SIZES
     strides: tuple[Side, ...] = STRIDES
     variances: tuple[float, float] = VARIANCES

@@ -183,11 +183,7 @@ def fill_net(
 ) -> nn.Module:
     """A classifier, or the detector of a card, with weights as on disk; raises `WeightsError`."""
     what = architecture if isinstance(card, DetectorCard) else f"a {architecture}"
-    net: nn.Module
-    if isinstance(card, DetectorCard):
-        net = make_detector(card)
-    else:
-        net = make_net(architecture)
+    net = make_detector(card) if isinstance(card, DetectorCard) else make_net(architecture)
     try:
         net.load_state_dict(state)
     except RuntimeError as error:

@@ -70,7 +70,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device | str) -> bool:
-    """Whether bfloat16 is native: on GPUs since Ampere, on CPUs with AVX512-BF16 or AMX."""
+    """Whether bfloat16 is fast: on GPUs since Ampere, on CPUs with AMX.
+
+    With AVX512-BF16 alone our nets take 1.2 to 1.7 times as long as in full precision (measured).
+    """
     if name_device(device) == "cuda":
         import torch
 
@@ -79,7 +82,7 @@ def has_fast_bf16(device: torch.device | str) -> bool:
     if not cpu.is_file():
         return False
     flags = next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "")
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+    return "amx_bf16" in flags.split()
 
 
 def autocast(device: torch.device, *, bf16: bool) -> AbstractContextManager[None]:

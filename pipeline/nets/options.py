@@ -26,10 +26,9 @@ DETECTOR, CLASSIFIER = "detector", "classifier"  # File stems in a weights folde
 
 TIMM = "timm:"
 RETINAFACE = "retinaface-"  # Detectors are called so, and by their body.
-ARCHITECTURES = ("resnet34", "mobilenet0.25", "sequential")
 
 
-def _name_of(known: Sequence[str]) -> AfterValidator:
+def _name_of(*known: str) -> AfterValidator:
     def check(name: str) -> str:
         # Nothing but a name, for timm takes addresses, too.
         if name not in known and not re.fullmatch(rf"{TIMM}[\w.]+", name):
@@ -39,8 +38,9 @@ def _name_of(known: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-Architecture = Annotated[str, _name_of(ARCHITECTURES)]
-Body = Annotated[str, _name_of(["mobilenet0.25"])]  # Of a detector.
+Architecture = Annotated[str, _name_of("resnet34", "mobilenet0.25", "sequential")]
+BODY = rf"(mobilenet0\.25|{TIMM}[\w.]+)"
+Body = Annotated[str, _name_of("mobilenet0.25")]  # Of a detector, as `BODY` has it.
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the nets run.")]
 EngineName = Annotated[

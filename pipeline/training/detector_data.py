@@ -75,6 +75,7 @@ class WindowDataset(Dataset[Window]):
     def __init__(self, scenes: Sequence[Scene], recipe: DetectorRecipe) -> None:
         self.scenes = scenes
         self.recipe = recipe
+        self.quarter = recipe.model_copy(update={"input_size": recipe.input_size // 2})
         self.drawn = {source: find_boxes(name) for source, name in recipe.conventions.items()}
 
     def __len__(self) -> int:
@@ -90,14 +91,14 @@ class WindowDataset(Dataset[Window]):
         if chance.random() < self.recipe.mosaic:
             kin = [one for one in self.scenes if one.source == scene.source]
             four = [scene, *(kin[place] for place in chance.integers(len(kin), size=3))]
-            parts = [self._cut(one, side // 2, index, rng) for one in four]
+            parts = [self._cut(one, self.quarter, index, rng) for one in four]
             rows = [np.hstack([part[0] for part in parts[at : at + 2]]) for at in (0, 2)]
             window, classes = np.vstack(rows), np.concatenate([part[2] for part in parts])
             moves = side // 2 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
             moved = [part[1] + np.tile(move, 2) for part, move in zip(parts, moves, strict=True)]
             boxes = np.concatenate(moved)
         else:
-            window, boxes, classes = self._cut(scene, side, index, rng)
+            window, boxes, classes = self._cut(scene, self.recipe, index, rng)
         window = recolour(window, rng)
         if rng.random() < 0.5:
             window = window[:, ::-1]
@@ -109,16 +110,16 @@ class WindowDataset(Dataset[Window]):
         return pixels, torch.from_numpy(boxes), torch.from_numpy(classes), marks
 
     def _cut(
-        self, scene: Scene, side: int, index: int, rng: np.random.Generator
+        self, scene: Scene, recipe: DetectorRecipe, index: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A square window of a scene, its boxes, and what they are."""
         pixels = read_photo(scene.path, fit_size=scene.size).pixels
         drawn = self.drawn.get(scene.source)
         boxes = drawn.undo(scene.boxes).astype(np.float32) if drawn else scene.boxes
-        if self.recipe.rotated:
+        if recipe.rotated:
             turn = np.random.default_rng((self.recipe.seed, index, 2))
-            pixels, boxes = rotate_photo(pixels, boxes, int(turn.choice([0, *self.recipe.rotated])))
-        window, boxes, inside = cut_window(pixels, boxes, side, self.recipe.longest, rng)
+            pixels, boxes = rotate_photo(pixels, boxes, int(turn.choice([0, *recipe.rotated])))
+        window, boxes, inside = cut_window(pixels, boxes, recipe, rng)
         return window, boxes, scene.classes[inside]
 
 
@@ -135,21 +136,16 @@ def rotate_photo(
 
 
 def cut_window(
-    pixels: np.ndarray,
-    boxes: np.ndarray,
-    side: int,
-    longest: tuple[float, float],
-    rng: np.random.Generator,
+    pixels: np.ndarray, boxes: np.ndarray, recipe: DetectorRecipe, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scale a photo and cut a square window around one of its faces, grey where the photo ends.
-
-    By chance, its longer side to some length of the range `longest`, in pixels as `side` is.
 
     Also the boxes centred in it, clipped to it, in its pixels; and of each box whether it is there.
     """
     height, width = pixels.shape[:2]
-    low, high = np.log(longest)
+    low, high = np.log(recipe.longest)
     factor = float(np.exp(rng.uniform(low, high))) / max(height, width)
+    side = recipe.input_size
     face = boxes[rng.integers(len(boxes))] if len(boxes) else np.array([0, 0, width, height])
     start = []
     for axis, length in ((0, width), (1, height)):
