@@ -42,8 +42,15 @@ def paint():
     return pixels
 
 
-def colour_under(window, box):
-    """One of the colours, which ends with the box; a pixel of blur is free; None: box too thin."""
+def colour_under(window, box, seam=0):
+    """One of the colours, which ends with the box, or at a seam where the next may be the same.
+
+    A pixel of blur is free; None: box too thin.
+    """
+
+    def ends(place):
+        return 0 < place < SIDE - 1 and not (seam and abs(place - seam) < 4)
+
     x0, y0, x1, y1 = (round(float(value)) for value in box)
     inside = window[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2].reshape(-1, 3).astype(int)
     if not len(inside):
@@ -51,8 +58,8 @@ def colour_under(window, box):
     colour = inside[len(inside) // 2]
     assert tuple(colour) in COLOURS
     assert np.abs(inside - colour).max() <= 1
-    beside = [(slice(y0 + 2, y1 - 2), x) for x in (x0 - 3, x1 + 2) if 0 < x < SIDE - 1]
-    beside += [(y, slice(x0 + 2, x1 - 2)) for y in (y0 - 3, y1 + 2) if 0 < y < SIDE - 1]
+    beside = [(slice(y0 + 2, y1 - 2), x) for x in (x0 - 3, x1 + 2) if ends(x)]
+    beside += [(y, slice(x0 + 2, x1 - 2)) for y in (y0 - 3, y1 + 2) if ends(y)]
     for place in beside:
         assert np.abs(window[place].astype(int) - colour).max(axis=1).min() > 60
     return tuple(colour)
@@ -215,27 +222,45 @@ def test_photos_of_one_name_in_two_sources_are_two_scenes(tmp_path):
     assert [scene.source for scene in scenes] == ["one", "two"]
 
 
-def test_boxes_and_classes_stay_on_their_faces_also_when_flipped(tmp_path, monkeypatch):
+@pytest.mark.parametrize("mosaic", [0.0, 1.0])
+def test_boxes_and_classes_stay_on_their_faces_also_when_flipped(tmp_path, monkeypatch, mosaic):
     """The colour under every box tells which face it is, whatever was cut off."""
     monkeypatch.setattr(detector_data, "recolour", lambda window, _: window)
     Image.fromarray(paint()).save(tmp_path / "a.png")
     scene = Scene("a", tmp_path / "a.png", (160, 120), BOXES, np.arange(1, 5))
-    dataset = WindowDataset([scene], RECIPE)
+    dataset = WindowDataset([scene], RECIPE.model_copy(update={"mosaic": mosaic}))
     counts, flips = set(), []
     for index in range(40):
         window, boxes, classes, _ = dataset[index]
         assert (window.shape, window.dtype) == ((3, SIDE, SIDE), torch.uint8)
         pixels = window.permute(1, 2, 0).numpy()
         for box, number in zip(boxes, classes.tolist(), strict=True):
-            colour = colour_under(pixels, box)
+            colour = colour_under(pixels, box, SIDE // 2 if mosaic else 0)
             assert colour is None or COLOURS.index(colour) == number - 1
         counts.add(len(boxes))
-        if {1, 2} <= set(classes.tolist()):
+        if not mosaic and {1, 2} <= set(classes.tolist()):
             left, right = (boxes[classes == number, 0] for number in (1, 2))
             flips.append(bool(left > right))
     assert len(counts) > 1
-    assert min(counts) == 1
-    assert 0 < sum(flips) < len(flips)
+    assert min(counts) == (4 if mosaic else 1), "one of each photo at least"
+    assert mosaic or 0 < sum(flips) < len(flips)
+
+
+def test_a_mosaic_is_of_one_source_and_of_as_many_as_asked_for(scenes, windows_cut):
+    """A quarter each; what is no mosaic is as without any."""
+    plain = [WindowDataset(scenes, RECIPE)[index][0] for index in range(30)]
+    windows_cut.clear()
+    dataset, mosaics = WindowDataset(scenes, RECIPE.model_copy(update={"mosaic": 0.5})), 0
+    sources = {read_photo(one.path).pixels.tobytes(): one.source for one in scenes}
+    for index in range(30):
+        window = dataset[index][0]
+        cut = [sources[pixels.tobytes()] for pixels, *_ in windows_cut]
+        windows_cut.clear()
+        assert window.shape == (3, SIDE, SIDE)
+        assert len(set(cut)) == 1
+        mosaics += len(cut) == 4
+        assert len(cut) == 4 or torch.equal(window, plain[index])
+    assert 8 < mosaics < 22
 
 
 def test_photo_is_turned_where_its_boxes_ask_for_it(tmp_path, windows_cut):

@@ -6,8 +6,10 @@ import sys
 from collections import OrderedDict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from threading import Thread
 from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from torchvision.models import resnet18, resnet34, resnet50
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
 from pipeline.inference.classifier import Classifier
+from pipeline.inference.detector import Detector
 from pipeline.nets.cards import (
     DetectorCard,
     WeightsError,
@@ -27,6 +30,7 @@ from pipeline.nets.cards import (
     save_weights,
 )
 from pipeline.nets.classifiers import (
+    fill_net,
     from_detector,
     make_mobilenet,
     make_net,
@@ -36,10 +40,11 @@ from pipeline.nets.classifiers import (
 )
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import identify_data, start_run
-from pipeline.runs.recipe import ClassifierRecipe
+from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.training import learner
 from pipeline.training.callbacks import SeededEpochs
 from pipeline.training.classifier import train_classifier
+from pipeline.training.detector import begin_body, train_detector
 from pipeline.training.learner import fit_stage, free_body, make_learner, settle_start
 from tests.pipeline.makers import CPU, Told
 from tests.pipeline.makers import make_net as make_detector
@@ -241,16 +246,41 @@ class Tiny(nn.Module):
         return self.out(self.norm(self.stem(batch)).relu()).mean(dim=(2, 3))
 
 
+class Maps(nn.Module):
+    """Stands in for a body of timm that gives feature maps."""
+
+    pretrained_cfg = Tiny.pretrained_cfg
+
+    def __init__(self, out_indices=range(6)):
+        super().__init__()
+        widths = (3, 4, 6, 5, 7, 9, 11)
+        pairs = pairwise(widths)
+        self.blocks = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
+        self.out = out_indices
+        info = {"reduction": [2**n for n in range(1, 7)], "channels": widths[1:]}
+        self.feature_info = Mock()
+        for name, values in info.items():
+            getattr(self.feature_info, name).return_value = [values[n] for n in out_indices]
+
+    def forward(self, batch):
+        maps = []
+        for block in self.blocks:
+            maps.append(batch := block(batch))
+        return [maps[place] for place in self.out]
+
+
 @pytest.fixture
 def timm(monkeypatch):
     """A stand-in for timm, whose weights can be had unless `offline`."""
     module = ModuleType("timm")
     module.offline = False
 
-    def create_model(name, *, pretrained, num_classes):
-        assert num_classes == 0
+    def create_model(name, *, pretrained=False, num_classes=None, features_only=False, **how):
         if pretrained and module.offline:
             raise FileNotFoundError("no such file in the cache\nand no network")
+        if features_only:
+            return Maps(**how)
+        assert num_classes == 0
         net = Tiny()
         if pretrained:
             nn.init.constant_(net.out.weight, 0.25)
@@ -334,6 +364,58 @@ def test_weights_of_a_body_by_name_or_by_order(timm):
         renamed = {f"_{name}": tensor for name, tensor in state.items()}
         with pytest.raises(RuntimeError, match="neither by name nor by order"):
             name_as_timm({k: torch.as_tensor(v) for k, v in renamed.items()}, net)
+
+
+def test_a_detector_with_a_body_of_timm(timm, prepared, tmp_path):
+    """The body sees what timm's would, the rest begins as the start's; and it is used by its card.
+
+    The start still tells where faces may be unboxed, and the landmarks.
+    """
+    given = Maps().state_dict()
+    save_file(given, tmp_path / "maps.safetensors")
+    init = str(tmp_path / "maps.safetensors")
+    card = DetectorCard(architecture="retinaface-timm:tiny")
+    shipped = load_state(SHIPPED / "detector.safetensors")
+    state = begin_body(card, init, shipped)
+    net = fill_net(state, card.architecture, tmp_path, card)
+    photo = torch.rand(1, 3, 64, 96) * 255
+    bgr = photo.flip(1) - torch.tensor(card.mean)[:, None, None]
+    mean, std = (torch.tensor(Tiny.pretrained_cfg[k])[:, None, None] for k in ("mean", "std"))
+    theirs = Maps([2, 3, 4])
+    theirs.load_state_dict(given)
+    seen = theirs((photo / 255 - mean) / std)
+    for ours, other in zip(net.body(bgr), seen, strict=True):
+        torch.testing.assert_close(ours, other, atol=1e-5, rtol=1e-4)
+    assert torch.equal(state["ClassHead.0.conv1x1.bias"], shipped["ClassHead.0.conv1x1.bias"])
+
+    recipe = DetectorRecipe(body="timm:tiny", init=init, steps=1, batch_size=2, input_size=64)
+    run = start_run(tmp_path, recipe, identify_data(prepared)[0])
+    faces, roots = read_faces(prepared), {"set": prepared.parent / "set"}
+    train_detector(faces, roots, recipe, shipped, run, device=CPU, log=Told())
+    detector = Detector.load(run.folder / "detector.safetensors", device=CPU)
+    assert detector.card.architecture == card.architecture
+    trained = load_state(run.folder / "detector.safetensors")
+    assert not torch.equal(trained["body.net.blocks.0.weight"], state["body.net.blocks.0.weight"])
+    again = start_run(tmp_path, recipe, identify_data(prepared)[0])
+    timm.offline = True
+    further = recipe.model_copy(update={"init": "imagenet", "lr": 1e-9})
+    train_detector(faces, roots, further, trained, again, device=CPU, log=Told())
+    now = load_state(again.folder / "detector.safetensors")
+    torch.testing.assert_close(now["body.net.blocks.0.weight"], trained["body.net.blocks.0.weight"])
+
+
+def test_bodies_that_a_detector_can_not_have(timm, tmp_path):
+    card = DetectorCard(architecture="retinaface-timm:tiny")
+    timm.offline = True
+    with pytest.raises(WeightsError, match="timm's weights of tiny can't be had"):
+        begin_body(card, "imagenet", {})
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightsError, match=r"x\.safetensors: does not fit retinaface-timm:tiny"):
+        begin_body(card, str(tmp_path / "x.safetensors"), {})
+    assert begin_body(card, "random", {}).keys()
+    timm.create_model = lambda *_, **__: Maps([0, 1, 2])
+    with pytest.raises(WeightsError, match="tiny has no feature maps at strides"):
+        begin_body(card, "random", {})
 
 
 @pytest.mark.slow
