@@ -22,14 +22,14 @@ RESOLVED = {
     "covid-fastai": "bca15595",
     "dataroots": "119a17c1",
     "default": "f3fd3fd3",
-    "detector-large": "4a2ec1f4",
-    "detector-long": "50062d4d",
-    "detector": "b3743828",
+    "detector-large": "897e5dec",
+    "detector-long": "0430090b",
+    "detector": "282a017c",
     "fast": "55e64e02",
     "resnet34-scratch": "dd7c3f22",
     "sams-colour": "fc5bffdd",
     "sams-gray": "d619b3ef",
-    "single-stage": "165d96f9",
+    "single-stage": "a7af7820",
     "suspects": "e1638898",
 }
 """Hashes of the whole recipes that the figures in the headers were reached with."""
