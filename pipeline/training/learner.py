@@ -96,8 +96,12 @@ def build_learner(
     *,
     fresh: bool = True,
     optimiser: Callable[..., Any] = QuickAdam,
+    loss: Callable[..., Any] = CrossEntropyLossFlat,
 ) -> Learner:
-    """A learner with the recipe's network, loss, callbacks and loaders; `fresh` with a start."""
+    """A learner with the recipe's network, callbacks and loaders; `fresh` with its start.
+
+    The `loss` is made with `weight` (a tensor with one for each class) and `label_smoothing`.
+    """
     loaders = data.make_loaders(faces, recipe, recipe.sizes[0], device)
     callbacks: list[Any] = [ChannelsLast()]
     if wants_bf16(recipe, device):
@@ -108,7 +112,7 @@ def build_learner(
         callbacks.append(Distillation(load_teachers(recipe, device), recipe.teacher_share))
     weights = data.class_weights(faces.labels, recipe)
     options = {
-        "loss_func": CrossEntropyLossFlat(weight=weights, label_smoothing=recipe.label_smoothing),
+        "loss_func": loss(weight=weights, label_smoothing=recipe.label_smoothing),
         "metrics": [accuracy, skm_to_fastai(recall_score, average="macro", zero_division=np.nan)],
         "opt_func": optimiser,
         "wd": recipe.weight_decay,

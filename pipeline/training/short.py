@@ -11,7 +11,7 @@ import struct
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.core import CancelValidException
+from fastai.losses import CrossEntropyLossFlat
 from fastai.optimizer import OptimWrapper
 from torch import Tensor
 
@@ -131,17 +132,19 @@ def train_short(
     device: torch.device,
     what: str,
     log: Log,
+    loss: Callable[..., Any] = CrossEntropyLossFlat,
 ) -> dict[str, Tensor]:
     """Train on some faces by a recipe's stages; no epoch is chosen by a validation loss.
 
-    Lines begin with `what`. Gives the weights by names on disk, on the CPU; raises `WeightsError`.
+    Lines begin with `what`; `loss` as of `build_learner`. Gives the weights by names on disk, on
+    the CPU; raises `WeightsError`.
     """
     seed_everything(recipe.seed)
     # fastai wants a validation set; its one face is never looked at.
     table = pd.concat([faces.assign(split=TRAIN), faces.head(1).assign(split=VALID)])
     shown = gather_faces(table.reset_index(drop=True), read, recipe)
     with tempfile.TemporaryDirectory() as folder:
-        learn = build_learner(shown, recipe, device, Path(folder), optimiser=make_adamw)
+        learn = build_learner(shown, recipe, device, Path(folder), optimiser=make_adamw, loss=loss)
         for stage, (size, *_) in enumerate(recipe.stages):
             learn.dls = make_loaders(shown, recipe, size, device)
             free_body(learn, recipe, stage)

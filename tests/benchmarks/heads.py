@@ -11,20 +11,38 @@ equally large.
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from fastai.losses import CrossEntropyLossFlat
 from torch import Tensor
 
+from data_prep.base.files import make_folder
 from pipeline.experiments.tables import compare_sides
 from pipeline.runs.log import Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training import learner
-from pipeline.training.short import Plan, join_folds, label_codes, open_faces, plan_folds, run_tasks
+from pipeline.runs.workers import one_thread
+from pipeline.training.data import read_crops
+from pipeline.training.short import (
+    CACHE_SIDE,
+    Plan,
+    Task,
+    Views,
+    join_folds,
+    label_codes,
+    open_faces,
+    plan_folds,
+    read_views,
+    train_short,
+    view_faces,
+    write_views,
+)
 from tests.benchmarks.repeated import log_gains, show_gains
 
 FOLDS = 2
+CPU = torch.device("cpu")
 CUT = 2.0  # Of the ordinal head, either side of the middle.
 
 
@@ -50,22 +68,41 @@ HEADS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class HeadLoss(CrossEntropyLossFlat):
+    """The recipe's loss, of what a head makes of the outputs."""
+
+    def __init__(self, head: Callable[[Tensor], Tensor], **how: Any) -> None:
+        super().__init__(**how)
+        self.head = head
+
+    def __call__(self, outputs: Tensor, *rest: Any, **how: Any) -> Tensor:
+        return super().__call__(self.head(outputs.as_subclass(Tensor)), *rest, **how)
+
+
+def view_folds(tasks: list[Task], head: Callable[[Tensor], Tensor]) -> list[Views]:
+    """What the nets of the tasks, trained by a head, make of the faces they judge."""
+    views = []
+    for task in tasks:
+        if (known := read_views(task)) is None:
+            recipe, read, loss = task.recipe, read_crops(side=CACHE_SIDE), partial(HeadLoss, head)
+            how = {"device": CPU, "what": task.what, "log": Reporter().log, "loss": loss}
+            with one_thread():
+                state = train_short(task.train, read, recipe, **how)
+                known = view_faces(state, recipe, list(map(read, task.judge["crop"])), CPU)
+            make_folder(task.file.parent)
+            write_views(task, known)
+        views.append(known)
+    return views
+
+
 def main(prepared: Path, out: Path) -> None:
     """Print a row for each head and dataset."""
-    recipe = load_recipe("suspects", ClassifierRecipe, [])
-    plain, answers = CrossEntropyLossFlat, {}
+    recipe, answers = load_recipe("suspects", ClassifierRecipe, []), {}
     for name, head in HEADS.items():
         faces = open_faces(prepared, recipe, out)
         plan = Plan(faces.table, recipe, out / name.replace(" ", "-"), faces.scale, name)
         fold, tasks = plan_folds(plan, FOLDS)
-
-        class Loss(plain):  # type: ignore[misc,valid-type]
-            def __call__(self, outputs, *rest, head=head, **how):
-                return super().__call__(head(outputs.as_subclass(Tensor)), *rest, **how)
-
-        learner.CrossEntropyLossFlat = Loss  # One at a time, and so in this process.
-        views = run_tasks(tasks, device=torch.device("cpu"), log=Reporter().log, jobs=1)
-        shares = torch.from_numpy(join_folds(fold, views))
+        shares = torch.from_numpy(join_folds(fold, view_folds(tasks, head)))
         answers[name] = head(shares.clamp_min(1e-12).log()).argmax(dim=1).numpy()
     truth, rows = label_codes(faces.table), []
     before = answers.pop("softmax") == truth

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,6 @@ from pipeline.nets.options import SHIPPED
 from pipeline.runs.folder import Run, identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training import classifier as training
-from pipeline.training import learner
 from pipeline.training.classifier import train_classifier
 from pipeline.training.export import (
     TEMPERATURES,
@@ -237,7 +237,8 @@ def test_ended_stage_and_found_rate_stay_so_after_a_kill(prepared, tmp_path, mon
         return SimpleNamespace(valley=2e-3)
 
     monkeypatch.setattr(training.Learner, "lr_find", find)
-    monkeypatch.setattr(learner, "CrossEntropyLossFlat", EverWorse)
+    with_loss = partial(training.build_learner, loss=EverWorse)
+    monkeypatch.setattr(training, "build_learner", with_loss)
     recipe = RECIPE.model_copy(update={"lr": "find", "patience": 1})
     with pytest.raises(Killed):
         train(prepared, tmp_path / "a", recipe, stop="epoch 3 of")
