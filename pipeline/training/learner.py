@@ -203,25 +203,26 @@ def find_imagenet(url: str) -> Path:
 def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
     """The weights a recipe starts from, by names on disk, none if random; raises `WeightsError`."""
     architecture, init = recipe.architecture, recipe.init
-    net = classifiers.make_net(architecture)
-    if architecture.startswith(TIMM):
+    net, is_timm = classifiers.make_net(architecture), architecture.startswith(TIMM)
+    if is_timm:
         _try_sizes(net, recipe)
     if init == "random":
         return {}
     name = "ResNet-34" if architecture == "resnet34" else architecture
     try:
-        if architecture == "resnet34":
-            url = ResNet34_Weights.IMAGENET1K_V1.url
-            state = load_state(find_imagenet(url) if init == "imagenet" else Path(init))
-            if "fc.bias" in state and len(state["fc.bias"]) != len(CLASSES):
-                state = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
-        elif init == "imagenet":
+        if is_timm and init == "imagenet":
             whole = classifiers.make_timm(architecture.removeprefix(TIMM), pretrained=True)
-            named = whole.state_dict().items()
-            state = {key: tensor for key, tensor in named if key.startswith("body.")}
+            state = whole[0].state_dict(prefix="body.")
         else:
-            state = _load_own(recipe)
-            if architecture.startswith(TIMM) and not any(key.startswith("body.") for key in state):
+            path = SHIPPED / f"{DETECTOR}.safetensors" if init == "detector" else Path(init)
+            if init == "imagenet":
+                path = find_imagenet(ResNet34_Weights.IMAGENET1K_V1.url)
+            state = load_state(path)
+            if architecture == "resnet34" and len(state.get("fc.bias", CLASSES)) != len(CLASSES):
+                state = {key: state[key] for key in state if not key.startswith("fc.")}
+            elif architecture == "mobilenet0.25" and any(key.startswith("fpn.") for key in state):
+                state = classifiers.from_detector(*load_weights(path, DetectorCard))
+            elif is_timm and not any(key.startswith("body.") for key in state):
                 state = classifiers.name_as_timm(state, net)
         missing = net.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
@@ -241,13 +242,3 @@ def _try_sizes(net: nn.Module, recipe: ClassifierRecipe) -> None:
             raise WeightsError(
                 f"{recipe.architecture} can't look at {size} px ({error}): give others to sizes."
             ) from error
-
-
-def _load_own(recipe: ClassifierRecipe) -> dict[str, Tensor]:
-    """Of a classifier, or the body of a detector, the shipped one or another."""
-    shipped = SHIPPED / f"{DETECTOR}.safetensors"
-    path = shipped if recipe.init == "detector" else Path(recipe.init)
-    state = load_state(path)
-    if recipe.architecture == "mobilenet0.25" and any(name.startswith("fpn.") for name in state):
-        return classifiers.from_detector(*load_weights(path, DetectorCard))
-    return state
