@@ -16,6 +16,12 @@ MASKED, BARE, RARE_CLASS = CLASSES
 CLASS_WORDS = dict(zip(CLASSES, ("worn properly", "no mask", "worn wrongly"), strict=True))
 """How the classes are called in a sentence."""
 
+SHORT = dict(zip(CLASSES, ("with", "without", "incorrect"), strict=True))
+"""How the classes are called in narrow columns and captions."""
+
+TITLES = dict(zip(CLASSES, ("With mask", "Without mask", "Worn wrongly"), strict=True))
+"""How the classes are called on pages."""
+
 _WRONGLY = ("mask_worn_incorrect", "mask_worn_incorrectly", "mascarilla_mal_puesta")
 ALIASES: dict[str, str] = {
     **dict.fromkeys(("mask", "masked", "with_correct_mask", "con_mascarilla"), MASKED),

@@ -166,9 +166,7 @@ class PredictionTable:
     orientation: IntArray | None = None  # (N,)
 
 
-def tabulate_predictions(
-    rows: Iterable[PredictionRow], vocabulary: Vocabulary = MASKS
-) -> PredictionTable:
+def tabulate_predictions(rows: Iterable[PredictionRow]) -> PredictionTable:
     """The table that `write_predictions` and `read_prediction_table` make, without the file.
 
     Numbers are rounded as in the file, so that figures do not depend on the way they come.
@@ -177,12 +175,12 @@ def tabulate_predictions(
     shares = np.array(
         [[round(share, 5) for share in (r.score, r.detection, *r.probabilities)] for r in rows],
         dtype=np.float64,
-    ).reshape(-1, 2 + len(vocabulary.classes))
+    ).reshape(-1, 2 + len(CLASSES))
     boxes = [[round(value, 2) for value in map(float, row.box)] for row in rows]
     return PredictionTable(
         images=tuple(row.image for row in rows),
         boxes=np.array(boxes, dtype=np.float64).reshape(-1, 4),
-        labels=np.array([vocabulary.index(row.label) for row in rows], dtype=np.int64),
+        labels=np.array([MASKS.index(row.label) for row in rows], dtype=np.int64),
         scores=shares[:, 0],
         detection=shares[:, 1],
         probabilities=shares[:, 2:],

@@ -30,8 +30,6 @@ _POLICIES = {
     "leave-out": "is not asked about, nor are detections on it held against the pipeline; the "
     "alarm score is that of no mask as a share of the probabilities of the other two classes",
 }
-_INCORRECT = np.array([name == RARE_CLASS for name in CLASSES])
-_UNMASKED = np.array([name == "without_mask" for name in CLASSES])
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,10 @@ def describe_alarm(case: Case) -> dict[str, Any]:
     """
     truth, detections, policy = case.truth, case.detections, case.options.incorrect
     if policy == "leave-out":
-        truth = replace(truth, difficult=truth.difficult | _INCORRECT[truth.labels])
+        rare = truth.labels == CLASSES.index(RARE_CLASS)
+        truth = replace(truth, difficult=truth.difficult | rare)
         case = replace(case, truth=truth)
-    due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
+    due = np.isin(CLASSES, make_rule(policy, ALARM_SCORE).classes)
     scores, pairs = score_alarms(truth, detections, policy), case.pairs
     faces = _score_faces(pairs, scores, due)
     outcomes = tally(
@@ -85,13 +84,12 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         photos=case.photos,
         shape=[2],
     )
-    ranked, crops, answers = faces.rank(), None, np.zeros((case.photos, 2))
+    ranked, crops = faces.rank(), NOBODY
     if case.crops is not None and case.crop_pairs is not None:
         on_crops = score_alarms(truth, case.crops, policy)
         crops = _score_faces(case.crop_pairs.found_only(), on_crops, due)
-        answers = tally(crops.photo, crops.right, photos=case.photos, shape=[2])
-
-    crops_ranked = (crops or NOBODY).rank()
+    answers = tally(crops.photo, crops.right, photos=case.photos, shape=[2])
+    crops_ranked = crops.rank()
 
     def compute(weights: FloatArray) -> dict[str, FloatArray]:
         counts = weigh(weights, outcomes)
@@ -199,9 +197,8 @@ def score_alarms(truth: GroundTruth, detections: Detections, policy: IncorrectPo
     score is 0 where the probabilities of both other classes are 0.
     """
     probabilities = normalise_probabilities(truth, detections)
-    if probabilities is None:
-        due = _UNMASKED | _INCORRECT if policy == "alarm" else _UNMASKED
-        return due[detections.labels].astype(np.float64)
+    if probabilities is None:  # Labels are taken for sure.
+        probabilities = np.eye(len(CLASSES))[detections.labels]
     return make_rule(policy, ALARM_SCORE).score(probabilities)
 
 
@@ -220,10 +217,9 @@ def _score_faces(pairs: Pairs, scores: FloatArray, due: BoolArray) -> ScoredFace
 def weighted_auc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
     """Area under the ROC curve (B,) for weightings of the photos (B, P); NaN with one kind only.
 
-    Of positive faces and others by score it is the share of pairs of the two
-    in which the positive one scores higher, pairs with equal scores counted half (Hanley, McNeil,
-    "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve",
-    Radiology 143 (1982), 29-36).
+    Of all pairs of a positive face and another, the share in which the positive one scores higher;
+    pairs with equal scores count half (Hanley, McNeil, "The Meaning and Use of the Area under a
+    Receiver Operating Characteristic (ROC) Curve", Radiology 143 (1982), 29-36).
     """
     ordered, ends = np.zeros(len(weights)), np.zeros((2, len(weights)))
     for sums, before in ranked.weigh(weights):
@@ -233,13 +229,13 @@ def weighted_auc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
     return share(ordered, ends.prod(axis=0))
 
 
-def area_under_roc(faces: ScoredFaces | None) -> float | None:
+def area_under_roc(faces: ScoredFaces) -> float | None:
     """Area under the ROC curve; None without faces of both kinds."""
     corners = _trace_roc(faces)
     return None if corners is None else float(np.trapezoid(corners[1], corners[0]))
 
 
-def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
+def describe_roc(faces: ScoredFaces) -> dict[str, Any] | None:
     """At most `MOST_POINTS` corners of the ROC curve, both ends among them, as three lists.
 
     `threshold` is None at the point where no face is. None without faces of both kinds.
@@ -252,9 +248,9 @@ def describe_roc(faces: ScoredFaces | None) -> dict[str, Any] | None:
     return {"fpr": fpr, "tpr": tpr, "threshold": [None, *thresholds[1:]]}
 
 
-def _trace_roc(faces: ScoredFaces | None) -> FloatArray | None:
+def _trace_roc(faces: ScoredFaces) -> FloatArray | None:
     """Where the ROC curve bends, (3, K): false and true positive rates, and scores, falling."""
-    if faces is None or faces.due.all() or not faces.due.any():
+    if faces.due.all() or not faces.due.any():
         return None
     scores, ranks = np.unique(-faces.scores, return_inverse=True)
     counts = tally(ranks, faces.due, photos=len(scores), shape=[2]).cumsum(axis=0)

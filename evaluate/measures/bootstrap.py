@@ -71,11 +71,6 @@ def resample(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def bootstrap_intervals(statistic: Statistic, **how: int) -> dict[str, FloatArray]:
-    """Percentile intervals of several numbers at once; `photos`, … as of `draw_weights`."""
-    return find_ends(resample(statistic, **how))
-
-
 def find_ends(drawn: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """By name, (2, …): lower and upper end of the central 95 %, of what `resample` gives.
 

@@ -110,7 +110,7 @@ class Case:
 
     @cached_property
     def overlaps(self) -> Overlaps:
-        """All that overlaps, by the rules of the plan."""
+        """All that overlaps, by the rules of the options."""
         return self.overlap(self.options.rules)
 
     @cached_property
@@ -124,7 +124,7 @@ class Case:
 
     @cached_property
     def hits(self) -> tuple[RankedHits, ...]:
-        """All detections ranked and matched under the rules of the plan."""
+        """All detections ranked and matched under the rules of the options."""
         return match_predictions(self.overlaps, self.options.rules)
 
     @cached_property
@@ -186,7 +186,7 @@ class Case:
     def define(self, section: str, *, method: str = "", **known: Any) -> dict[str, Any]:
         """What the numbers of a section mean, by definitions.toml; `method` is that of intervals.
 
-        `known` are values that its texts name beside those of the plan.
+        `known` are values that its texts name beside those of the options.
         """
         options, rules = self.options, self.options.rules
         known |= {

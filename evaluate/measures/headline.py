@@ -47,6 +47,10 @@ HEADLINES: dict[str, str] = {
 }
 """Words for the headline numbers, in the order they are shown; the rest is in the record."""
 
+SIGNS = {"map50": "mAP@0.5", "map75": "mAP@0.75", "map50_95": "mAP@[.5:.95]", "ap50": "AP@0.5"}
+SIGNS |= {"face_ap50": "face AP@0.5", "face_ap75": "face AP@0.75"}
+"""What average precisions are called for short."""
+
 
 def compute_headline(case: Case, weights: FloatArray) -> dict[str, FloatArray]:
     """The headline numbers, as fractions; NaN where a number is not defined.

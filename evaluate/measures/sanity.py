@@ -12,7 +12,7 @@ from evaluate.arrays import BoolArray
 from evaluate.measures.average_precision import RankedHits, average_precisions
 from evaluate.measures.bootstrap import mean_of_defined, to_number
 from evaluate.measures.case import Case
-from evaluate.measures.headline import Record, describe_headline
+from evaluate.measures.headline import SIGNS, Record, describe_headline
 
 FEW_PHOTOS = 50  # Under so many, intervals by photo are too short.
 FEW_FACES = 20  # Under so many, one face moves the figures, and nothing tells how boxes are drawn.
@@ -20,7 +20,7 @@ CUT_SHORT = 0.2  # Least detection score of a table from which AP can't be whole
 TIES = 0.005  # A range of AP by the order of equal scores that is worth a word.
 
 PARTS = 0.02  # Gain of an AP in the annotators' box convention from which it is said.
-PARTED = {"map50": "mAP@0.5", "map50_95": "mAP@[.5:.95]", "face_ap50": "face AP@0.5"}
+PARTED = ("map50", "map50_95", "face_ap50")
 
 OFFSET = 0.08
 """Median distance of a side, as a share of the box, from which another box convention is said."""
@@ -142,8 +142,8 @@ def list_doubts(case: Case, record: Record) -> list[str]:
             "--thresh 0.02."
         )
     between = [
-        f"{words} between {_show(ties[name][0])} and {_show(ties[name][1])}"
-        for name, words in (("map50", "mAP@0.5"), ("face_ap50", "face AP@0.5"))
+        f"{SIGNS[name]} between {_show(ties[name][0])} and {_show(ties[name][1])}"
+        for name in ("map50", "face_ap50")
         if None not in ties[name] and ties[name][1] - ties[name][0] > TIES
     ]
     if between:
@@ -158,8 +158,8 @@ def list_doubts(case: Case, record: Record) -> list[str]:
     ]
     aligned = record.get("aligned")
     parted = [
-        f"{words} is {_show(aligned[name])} in place of {_show(record[name])}"
-        for name, words in PARTED.items()
+        f"{SIGNS[name]} is {_show(aligned[name])} in place of {_show(record[name])}"
+        for name in PARTED
         if aligned and (aligned[name] or 0) - (record[name] or 0) >= PARTS
     ]
     if far or parted:

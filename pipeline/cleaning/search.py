@@ -9,7 +9,7 @@ import pandas as pd
 
 from data_prep.base import files
 from data_prep.base.command import spell
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import CLASSES, SHORT
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
 from data_prep.base.tables import KEY
@@ -26,7 +26,7 @@ from pipeline.review.suspects import ABOUT, FORMAT, TABLE, open_suspects, tell_l
 from pipeline.runs.folder import flatten
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import SuspectsOptions
-from pipeline.runs.plots import SHORT, TILE, plot_faces
+from pipeline.runs.plots import TILE, plot_faces
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training import short
 from pipeline.training.data import read_crops

@@ -11,9 +11,9 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import compare_sides, name_photos, pick_difference, show_figure
 from pipeline.nets.compute import pick_device
+from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import CleanEffectOptions
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
@@ -48,29 +48,29 @@ def pair_sides(before: PreparedFaces, after: PreparedFaces) -> Sides:
     """Put both sides on one split: that of the folder before cleaning.
 
     `data_prep` may split anew when labels change: faces of the cleaned folder are trained on where
-    their photo is a training photo of the other. Raises `ExperimentError`: it holds photos that the
+    their photo is a training photo of the other. Raises `PreparedError`: it holds photos that the
     other does not know, or none of its training photos, or crops at another scale.
     """
     photos, cleaned = (name_photos(side.table) for side in (before, after))
     strange = cleaned[~cleaned.isin(photos)]
     if len(strange):
-        raise ExperimentError(
+        raise PreparedError(
             f"{after.folder}: photo {strange.iloc[0]} is not in train or valid of "
             f"{before.folder}, so nothing tells which side of the split it is on: build both "
             "folders from the same datasets with the same --folds, --fold and --seed."
         )
     if before.scale != after.scale:
-        raise ExperimentError(
+        raise PreparedError(
             f"{after.folder}: crops at {after.scale} times the box, those of {before.folder} at "
             f"{before.scale} times: build both with the same --scale."
         )
     split, table = before.table["split"], before.table
     chosen = cleaned.isin(photos[split == TRAIN])
     if not chosen.any():
-        raise ExperimentError(f"{after.folder}: none of the training photos of {before.folder}.")
+        raise PreparedError(f"{after.folder}: none of the training photos of {before.folder}.")
     parts = (table[split == TRAIN], after.table[chosen], table[split == VALID])
     if parts[2].empty:
-        raise ExperimentError(f"{before.folder}: no validation face to measure on.")
+        raise PreparedError(f"{before.folder}: no validation face to measure on.")
     return Sides(*(part.reset_index(drop=True) for part in parts))
 
 
@@ -86,7 +86,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     changes = sides.count_changes()
     log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)
     if not any(count for name, count in changes.items() if name != "faces"):
-        raise ExperimentError(f"{after.folder}: learns from the same faces and labels as before.")
+        raise PreparedError(f"{after.folder}: learns from the same faces and labels as before.")
     tasks = []
     for seed in range(options.seeds):
         own = recipe.model_copy(update={"seed": recipe.seed + seed})

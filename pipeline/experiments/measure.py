@@ -23,7 +23,7 @@ from data_prep.grouping.split import TRAIN, VALID
 from evaluate.evaluation import evaluate, read_case
 from evaluate.inputs.predictions import Predictions, make_predictions
 from evaluate.measures.alignment import LEAST_FACES, fit_offsets, pair_boxes
-from evaluate.measures.headline import describe_headline
+from evaluate.measures.headline import SIGNS, describe_headline
 from evaluate.options import EvaluateOptions
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.tables import name_photos, show_figure
@@ -42,16 +42,7 @@ from pipeline.training.short import PreparedFaces, label_codes, label_names
 
 THRESH = 0.02  # AP needs the whole curve, down to doubtful detections.
 
-NAMES = {
-    "map50": "mAP@0.5",
-    "map75": "mAP@0.75",
-    "map50_95": "mAP@[.5:.95]",
-    "ap50": "AP@0.5",
-    "face_ap50": "face AP@0.5",
-    "face_ap75": "face AP@0.75",
-    "face_recall": "faces found at any score",
-    "macro_recall": "macro recall",
-}
+NAMES = {**SIGNS, "face_recall": "faces found at any score", "macro_recall": "macro recall"}
 
 
 @dataclass(frozen=True)
@@ -243,10 +234,8 @@ def describe_results(results: dict[str, Any]) -> str:
         for stage in ("both_stages", "detector_alone", "classifier_alone"):
             for name, value in figures[stage].items():
                 title = f"{stage.replace('_', ' ')}: {NAMES.get(name, name)}"
-                if isinstance(value, dict):
-                    cells |= {f"{title}, {key}": figure for key, figure in value.items()}
-                else:
-                    cells[title] = value
+                own = value if isinstance(value, dict) else {"": value}
+                cells |= {", ".join(filter(None, (title, key))): own[key] for key in own}
         columns.append(cells)
     rows = [[title, *(show_figure(one[title]) for one in columns)] for title in columns[0]]
     return markdown_table(["", *heads], rows)

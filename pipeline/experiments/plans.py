@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from data_prep.base.errors import UserError
+from data_prep.base.errors import OptionError
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-
-
-class ExperimentError(UserError, ValueError):
-    """What can't be tried or compared; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,32 +37,28 @@ def split_values(text: str) -> list[str]:
     except (ValueError, RecursionError):
         values = [value.strip() for value in text.split(",")]
     if "" in values or not values:
-        raise ExperimentError(f"--set …={text}: an empty value.")
+        raise OptionError(f"--set …={text}: an empty value.")
     return values
 
 
 def make_grid(recipe: str, sets: Sequence[str]) -> list[Trial]:
     """Every combination of the values, `key=v1,v2`, the last key changing fastest.
 
-    Raises `ExperimentError`: nothing is swept, or something twice; `RecipeError`: no valid recipe.
+    Raises `OptionError`: nothing is swept, or something twice; `RecipeError`: no valid recipe.
     """
     lists: dict[str, list[str]] = {}
     for text in sets:
         key, equals, told = text.partition("=")
         key = key.strip()
         if not equals:
-            raise ExperimentError(f"--set {text}: write key=value,value.")
+            raise OptionError(f"--set {text}: write key=value,value.")
         if key in lists:
-            raise ExperimentError(
-                f"--set {key}: given twice; write all its values after one --set."
-            )
+            raise OptionError(f"--set {key}: given twice; write all its values after one --set.")
         lists[key] = split_values(told)
         if key in ("sources", "faces") and len(lists[key]) > 1:
-            raise ExperimentError(f"--set {key}: would judge other faces; sweep one by one.")
+            raise OptionError(f"--set {key}: would judge other faces; sweep one by one.")
     if all(len(values) == 1 for values in lists.values()):
-        raise ExperimentError(
-            "nothing to sweep: give a key several values, as in --set lr=1e-3,3e-3."
-        )
+        raise OptionError("nothing to sweep: give a key several values, as in --set lr=1e-3,3e-3.")
     grid: list[Trial] = []
     known: list[ClassifierRecipe] = []
     for point in product(*lists.values()):
@@ -74,7 +66,7 @@ def make_grid(recipe: str, sets: Sequence[str]) -> list[Trial]:
         numbers = load_recipe(recipe, ClassifierRecipe, [*values.values()])
         name = ", ".join(values[key] for key in lists if len(lists[key]) > 1)
         if numbers in known:
-            raise ExperimentError(f"{name}: the same numbers as {grid[known.index(numbers)].name}.")
+            raise OptionError(f"{name}: the same numbers as {grid[known.index(numbers)].name}.")
         grid.append(Trial(name, tuple(values.values())))
         known.append(numbers)
     return grid

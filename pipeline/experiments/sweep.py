@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base.files import refuse_other_files, write_atomically
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import CLASSES, SHORT
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
 from pipeline.experiments.plans import make_grid
@@ -19,7 +19,6 @@ from pipeline.nets.compute import pick_device
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import SweepOptions, TrialOptions
-from pipeline.runs.plots import SHORT
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import Plan, label_codes, open_faces, plan_folds, run_tasks
 

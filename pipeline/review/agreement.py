@@ -18,7 +18,7 @@ from data_prep.base.progress import log, tell
 from data_prep.base.tables import KEY, markdown_table
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
 from data_prep.decisions.overlay import SAME_FACE
-from evaluate.measures.bootstrap import bootstrap_intervals, share, tally, weigh
+from evaluate.measures.bootstrap import find_ends, resample, share, tally, weigh
 from pipeline.review.suspects import LEDGER
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
@@ -86,12 +86,18 @@ def compare_reviewers(ledger: Ledger, names: Sequence[str]) -> Agreement:
     tables = tally(photo, *outcomes, photos=photos, shape=[len(OUTCOMES)] * 2)
 
     def agree(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return _measure(weigh(weights, tables))
+        """Observed agreement and kappa, (B,) each, for weightings of the photos (B, P).
 
-    ends = bootstrap_intervals(agree, photos=photos, resamples=2000)
-    observed, kappa = (
-        np.concatenate([value, ends[name]]) for name, value in agree(np.ones((1, photos))).items()
-    )
+        kappa = (p_o - p_e) / (1 - p_e) (Cohen 1960); NaN when both gave all one and the same.
+        """
+        shares = weigh(weights, tables)
+        shares /= shares.sum(axis=(1, 2), keepdims=True)
+        observed = np.trace(shares, axis1=1, axis2=2)
+        expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
+        return {"observed": observed, "kappa": share(observed - expected, 1 - expected)}
+
+    drawn = resample(agree, photos=photos, resamples=2000)
+    observed, kappa = (np.append(drawn[name][0], ends) for name, ends in find_ends(drawn).items())
     disputes = faces[faces["about"] != ""]
     return Agreement(chosen, tables.sum(axis=0).astype(int), observed, kappa, disputes)
 
@@ -120,17 +126,6 @@ def _compare(a: Decision, b: Decision) -> tuple[object, ...]:
     about = "label" if outcomes[0] != outcomes[1] else "" if same_box else "box"
     boxes = (" ".join(f"{value:g}" for value in d.to_box or ()) for d in (a, b))
     return (*a.key, a.given, *outcomes, *boxes, about)
-
-
-def _measure(tables: np.ndarray) -> dict[str, np.ndarray]:
-    """Observed agreement and kappa of (B, K, K) tables, (B,) each.
-
-    kappa = (p_o - p_e) / (1 - p_e) (Cohen 1960); NaN when both gave all the same single outcome.
-    """
-    shares = tables / tables.sum(axis=(1, 2), keepdims=True)
-    observed = np.trace(shares, axis1=1, axis2=2)
-    expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
-    return {"observed": observed, "kappa": share(observed - expected, 1 - expected)}
 
 
 def _describe(ends: np.ndarray, form: str) -> str:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
 from data_prep.base.html import COLOURS
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import SHORT, TITLES
 from data_prep.base.photo import PhotoError
 from data_prep.base.progress import tell
 from data_prep.base.records import Box
@@ -30,8 +30,7 @@ from pipeline.review.session import Choice, ChoiceError, Choose, ConflictError, 
 from pipeline.review.suspects import tell_likely
 
 STATIC = Path(__file__).parent / "static"
-TITLES = dict(zip(CLASSES, ("With mask", "Without mask", "Worn wrongly"), strict=True))
-SPELT = {"with": "with mask", "without": "without mask", "incorrect": "worn wrongly"}
+SPELT = {SHORT[name]: title.lower() for name, title in TITLES.items()}
 _WORDS = rf"(?<=: |% )({'|'.join(SPELT)})\b"  # As `suspects` calls the classes.
 
 PICTURE_SECONDS = 600  # How long a browser may keep one; its address holds the session's edition.
@@ -93,9 +92,7 @@ def create_app(session: Session, access: Access) -> FastAPI:
     @app.get("/api/session")
     def read_session() -> dict[str, Any]:
         session.refresh()
-        classes = [
-            {"name": name, "title": TITLES[name], "colour": COLOURS[name]} for name in CLASSES
-        ]
+        classes = [{"name": n, "title": title, "colour": COLOURS[n]} for n, title in TITLES.items()]
         who = {"edition": session.edition, "by": session.way.by, "blind": session.way.blind}
         then = tell_next(session)
         return {**who, "next": then, "classes": classes, **view_progress(session, -1)}
@@ -159,9 +156,7 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
     """One face. A blind reviewer gets the photo and the box, and their own decision, only."""
     face = session.face(position)
     photo = session.shelf.open(face)
-    width, height = face.width, face.height
-    if photo.pixels is not None:
-        height, width = photo.pixels.shape[:2]
+    height, width = (face.height, face.width) if photo.pixels is None else photo.pixels.shape[:2]
     known, blind = session.look_up(position), session.way.blind
     view: dict[str, Any] = {
         "position": position,

@@ -76,22 +76,23 @@ class Access:
         """Whether the token is the right one; compared in constant time."""
         return self.token is None or hmac.compare_digest(given.encode(), self.token.encode())
 
-    def refuse(self, method: str, headers: Headers, *, brings_token: bool) -> str | None:
-        """Why a request is turned away, with the status first; None when it may pass."""
+    def refuse(self, method: str, headers: Headers, *, brings_token: bool) -> HTTPException | None:
+        """Why a request is turned away; None when it may pass."""
         host = headers.get("host", "")
         if not self.allows_host(host):
-            return "421 This server doesn't go by that name."
+            return HTTPException(421, "This server doesn't go by that name.")
         cookie = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         if not (brings_token or self.allows_token(cookie) or self.allows_token(bearer)):
-            return "403 A token is needed: open the whole address printed, or send it as Bearer."
+            told = "A token is needed: open the whole address printed, or send it as Bearer."
+            return HTTPException(403, told)
         if method in ("GET", "HEAD"):
             return None
         site, origin = headers.get("sec-fetch-site"), headers.get("origin")
         foreign = origin is not None and origin.partition("://")[2] != host
         missing = self.own_header and OWN_HEADER not in headers
         if foreign or missing or site not in (None, "same-origin"):
-            return "403 Only this server's own page may do that."
+            return HTTPException(403, "Only this server's own page may do that.")
         return None
 
 
@@ -151,13 +152,13 @@ class Guard:
 
         refusal = access.refuse(scope["method"], headers, brings_token=may_pass)
         if refusal is None and int(headers.get("content-length", 0)) > access.body:
-            refusal = f"413 {access.body} bytes are the most."
+            refusal = HTTPException(413, f"{access.body} bytes are the most.")
         answer = self._app
         if refusal is not None:
-            status, told = int(refusal[:3]), refusal[4:]
-            for_people = "text/html" in headers.get("accept", "")
-            plain = PlainTextResponse(f"{told}\n", status)
-            answer = plain if for_people else JSONResponse({"detail": told}, status)
+            status, told = refusal.status_code, refusal.detail
+            answer = JSONResponse({"detail": told}, status)
+            if "text/html" in headers.get("accept", ""):  # For people.
+                answer = PlainTextResponse(f"{told}\n", status)
         await answer(scope, _limit(receive, access.body), send_on)
 
 

@@ -209,9 +209,10 @@ class Session:
             return [decision.at for decision in self._made[-most:]]
 
     def next_after(self, position: int) -> int | None:
-        """The next undecided face: further on, else from the start, -1, else a skipped one.
+        """The position to go on with after one, or after -1, the start; None at the end.
 
-        Who skips a skipped face again gets those further on only, and so comes to an end.
+        Undecided faces come first, those before the position once none is left behind it; then
+        skipped ones. Who skips one again gets only those behind it, and so comes to an end.
         """
         if position != -1:
             self._check(position)
@@ -225,7 +226,7 @@ class Session:
         return None
 
     def ahead(self, position: int, most: int) -> list[int]:
-        """The faces that come next if all are decided in turn."""
+        """Positions of up to `most` faces that follow one, if each is decided in turn."""
         found: list[int] = []
         while len(found) < most:
             following = self.next_after(found[-1] if found else position)
@@ -250,7 +251,11 @@ class Session:
         return decision
 
     def undo(self) -> int | None:
-        """Take back this reviewer's latest decision or skip on the way; its place, if any."""
+        """Take back this reviewer's latest decision or skip of a face on the way.
+
+        It stays in the ledger, and a line that undoes it is added. Gives the face's position; None
+        where there is nothing to take back.
+        """
         with self._lock, ledgers.hold_ledger(self.ledger):
             self._read_new()
             for latest in reversed(self._made):

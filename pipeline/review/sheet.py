@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from data_prep.base import labels
 from data_prep.base.crop import crop_face
-from data_prep.base.errors import UserError
 from data_prep.base.files import make_folder, write_atomically
-from data_prep.base.labels import ALIASES, CLASSES, RARE_CLASS, UnknownLabelError, canonical_label
 from data_prep.base.progress import show_progress
+from data_prep.base.tables import TableError
 from pipeline.review.session import Choice, ChoiceError, Choose, Session, Status, draw_up
 
 HEADER = ("rank", "key", "given", "suggested", "decision", "to")
@@ -19,17 +19,14 @@ HEADER = ("rank", "key", "given", "suggested", "decision", "to")
 # What may stand in `decision`; a new box can only be drawn on the page.
 DECISIONS: dict[str, Choose] = {"keep": "keep", "relabel": "label", "drop": "drop", "skip": "skip"}
 
-WORDS = {**ALIASES, **dict(zip(("with", "without", "incorrect"), CLASSES, strict=True))}
-WORDS["worn_wrongly"] = RARE_CLASS
+WORDS = {**labels.ALIASES, **{short: name for name, short in labels.SHORT.items()}}
+WORDS["worn_wrongly"] = labels.RARE_CLASS
+NUMBERS = dict(zip("123", labels.CLASSES, strict=True))  # As the page's keys.
 
 _NAME = "{}/{}#{}"  # Of a face, by its key.
 _MOST_FAULTS, ON_PAGE = 10, 50
 UNDECIDED: tuple[Status, ...] = ("open", "skipped")
 NO_PICTURE = np.full((1, 1, 3), 255, np.uint8)
-
-
-class SheetError(UserError, ValueError):
-    """A sheet that can't be imported; the message names the lines."""
 
 
 def list_open(session: Session) -> list[int]:
@@ -38,9 +35,9 @@ def list_open(session: Session) -> list[int]:
 
 
 def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
-    """Write faces as a table, `HEADER`; raises `SheetError` if it is there, maybe filled in."""
+    """Write faces as a table, `HEADER`; raises `TableError` if it is there, maybe filled in."""
     if path.exists():
-        raise SheetError(f"{path}: is there already and may be filled in; choose another name.")
+        raise TableError(f"{path}: is there already and may be filled in; choose another name.")
     rows = []
     for position in positions:
         face = session.face(position)
@@ -53,7 +50,7 @@ def write_sheet(path: Path, session: Session, positions: list[int]) -> None:
 def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     """Write the decisions of a filled-in sheet to the ledger, all or, when a line is bad, none.
 
-    Gives how many were added, and how many stood already. Raises `SheetError`, naming the lines.
+    Gives how many were added, and how many stood already. Raises `TableError`, naming the lines.
     """
     positions = {_NAME.format(*session.face(n).key): n for n in range(len(session))}
     new: list[tuple[int, Choice]] = []
@@ -65,13 +62,13 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
             continue
         try:
             if (position := positions.get(line["key"])) is None:
-                raise SheetError(f"no face '{line['key']}' among the suspects")
+                raise TableError(f"no face '{line['key']}' among the suspects")
             if seen.setdefault(position, number) != number:
-                raise SheetError(f"the same face as line {seen[position]}")
+                raise TableError(f"the same face as line {seen[position]}")
             choice = _read_choice(decision or "relabel", to)
             face = session.face(position)
             wanted = draw_up(face, session.shelf.open(face), choice, session.way)
-        except (SheetError, ChoiceError) as error:
+        except (TableError, ChoiceError) as error:
             faults.append(f"line {number}: {error}")
             continue
         known = session.look_up(position)
@@ -82,7 +79,7 @@ def import_sheet(path: Path, session: Session) -> tuple[int, int]:
     if faults:
         more = len(faults) - _MOST_FAULTS
         listed = "; ".join(faults[:_MOST_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-        raise SheetError(f"{path}: {listed}. Nothing is imported.")
+        raise TableError(f"{path}: {listed}. Nothing is imported.")
     for position, choice in show_progress(new, len(new), "importing decisions"):
         session.decide(position, choice, session.look_up(position).version)
     return len(new), len(seen) - len(new)
@@ -96,9 +93,9 @@ def _read_lines(path: Path) -> list[tuple[int, dict[Any, str]]]:
         table = pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, **how).fillna("")
         lines = table[["key", "decision", "to"]].to_dict("records")
     except OSError as error:
-        raise SheetError(f"{path}: can't be read ({error.strerror}).") from error
+        raise TableError(f"{path}: can't be read ({error.strerror}).") from error
     except (ValueError, KeyError) as error:
-        raise SheetError(
+        raise TableError(
             f"{path}: not a table with the columns key, decision and to, in UTF-8 ({error})."
         ) from error
     return list(enumerate(lines, start=2))
@@ -108,19 +105,19 @@ def _read_choice(decision: str, to: str) -> Choice:
     """A class alone is a label; it may be told as the page and the pictures tell it."""
     name = decision.lower()
     if name not in DECISIONS:
-        raise SheetError(f"decision '{decision}' is none of {', '.join(DECISIONS)}")
+        raise TableError(f"decision '{decision}' is none of {', '.join(DECISIONS)}")
     if bool(to) != (name == "relabel"):
-        raise SheetError(f"'{name}' {'goes without' if to else 'needs'} a class in 'to'")
+        raise TableError(f"'{name}' {'goes without' if to else 'needs'} a class in 'to'")
     try:
-        label = CLASSES[int(to) - 1] if to in ("1", "2", "3") else to and canonical_label(to, WORDS)
+        label = NUMBERS.get(to) or (to and labels.canonical_label(to, WORDS))
         return Choice(DECISIONS[name], label or None)
-    except UnknownLabelError as error:
-        raise SheetError(f"unknown class '{to}'; known: {', '.join(CLASSES)}") from error
+    except labels.UnknownLabelError as error:
+        raise TableError(f"unknown class '{to}'; known: {', '.join(labels.CLASSES)}") from error
 
 
 def draw_contact_sheets(folder: Path, session: Session, positions: list[int]) -> list[Path]:
     """Draw `page-001.png` …, `ON_PAGE` faces each, with numbers and, unless blind, labels."""
-    from pipeline.runs.plots import SHORT, plot_faces  # The page needs no plots.
+    from pipeline.runs.plots import plot_faces  # The page needs no plots.
 
     make_folder(folder)
     paths = []
@@ -130,13 +127,13 @@ def draw_contact_sheets(folder: Path, session: Session, positions: list[int]) ->
         for position in positions[start : start + ON_PAGE]:
             face = session.face(position)
             shown = () if session.way.blind else (face.label, face.suggested)
-            labels = " → ".join(dict.fromkeys(SHORT.get(name, "") for name in shown))
+            names = " → ".join(dict.fromkeys(labels.SHORT.get(name, "") for name in shown))
             try:
                 pixels = session.shelf.open(face).pixels
                 crops.append(NO_PICTURE if pixels is None else crop_face(pixels, face.box))
             except ValueError:  # Of a box that is empty.
                 crops.append(NO_PICTURE)
-            titles.append(f"{position + 1}\n{labels}")
+            titles.append(f"{position + 1}\n{names}")
         paths.append(folder / f"page-{page:03d}.png")
         plot_faces(crops, titles, paths[-1])
     return paths

@@ -4,7 +4,7 @@ import math
 import sqlite3
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 from uuid import uuid4
@@ -71,9 +71,6 @@ class Suspect:
         return Box(*(math.nan if side is None else side for side in sides))
 
 
-_TYPES: dict[str, Any] = get_type_hints(Suspect)
-
-
 class About(BaseModel):
     """What `suspects.json` holds, as far as a review needs it."""
 
@@ -92,7 +89,10 @@ def tell_likely(errors: Sequence[float]) -> str:
 
 
 class Suspects:
-    """Faces of a suspects folder by row from 0, most suspect first, on the disk; for any thread."""
+    """The faces of a suspects folder, by row from 0, the most suspect first.
+
+    The table stays on the disk, where single rows are looked up; from any thread.
+    """
 
     def __init__(self, table: sqlite3.Connection, about: About, digest: str) -> None:
         self._table, self._lock = table, threading.Lock()
@@ -118,7 +118,7 @@ class Suspects:
     def face(self, row: int) -> Suspect:
         """The face in a row."""
         record = self._ask("SELECT * FROM faces WHERE line = ?", int(row) + 1)
-        return Suspect(**{name: record[name] for name in _TYPES})
+        return Suspect(**{field.name: record[field.name] for field in fields(Suspect)})
 
     def similar(self, face: Suspect) -> tuple[int, ...]:
         """Rows of the faces similar to one, the most similar first."""
@@ -183,8 +183,9 @@ def _index(path: Path, digest: str, out: Path | None = None) -> sqlite3.Connecti
     """The table, checked, in SQLite: in a file, or in one without name that goes with it."""
     import pandas as pd  # What is kept is opened without.
 
-    gaps = [name for name, kind in _TYPES.items() if kind == float | None]
-    types = _TYPES | dict.fromkeys(gaps, float)
+    types: dict[str, Any] = get_type_hints(Suspect)
+    gaps = [name for name, kind in types.items() if kind == float | None]
+    types |= dict.fromkeys(gaps, float)
     table = sqlite3.connect(out or "", check_same_thread=False, isolation_level=None)
     table.executescript(
         "PRAGMA journal_mode = off; PRAGMA synchronous = off; PRAGMA cache_size = -100000; BEGIN;"

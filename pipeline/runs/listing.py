@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.base.labels import CLASSES
+from data_prep.base.labels import CLASSES, SHORT
 from data_prep.base.progress import log, tell
 from pipeline.runs import folder as run_folder
-from pipeline.runs.plots import SHORT
 
 State = Literal["finished", "can be resumed", "begun", "broken", "not a run"]
 """With weights; with a checkpoint; stopped before the first one; unreadable; foreign."""
@@ -155,7 +154,11 @@ def warn_of_few(recalls: Mapping[str, Mapping[str, tuple[int, int]]]) -> Iterato
 def print_table(
     names: Sequence[str], rows: Iterable[Sequence[Any]], leave_out: Sequence[str] = ()
 ) -> None:
-    """A table on a terminal, its first column whole, without some or empty ones; else tabs."""
+    """Print a table: aligned columns on a terminal; elsewhere lines with tabs, for programs.
+
+    Each row has a cell for each of `names`; floats are shown with four digits. On a terminal the
+    first column is never wrapped, and columns in `leave_out` or without any text are left out.
+    """
     lines = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in r] for r in rows]
     console = Console()
     if not console.is_terminal:

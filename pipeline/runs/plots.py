@@ -13,7 +13,6 @@ from data_prep.base.files import writing
 from data_prep.base.html import BLUE, GREEN, GREY, INK, RED, VIOLET, new_axes
 from pipeline.runs.folder import find_kept
 
-SHORT = {"with_mask": "with", "without_mask": "without", "mask_weared_incorrect": "incorrect"}
 LOSSES = {"train_loss": "training", "valid_loss": "validation", "loss": "training"}
 SCORES = {"accuracy": "accuracy", "recall_score": "macro recall"}
 LINES = (BLUE, RED, GREEN, VIOLET) * 2

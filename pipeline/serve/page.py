@@ -25,6 +25,7 @@ import gradio as gr
 
 from data_prep.base.errors import UserError
 from data_prep.base.html import jpeg_uri, render_html
+from data_prep.base.labels import TITLES
 from data_prep.base.progress import tell
 from data_prep.formats.predictions import FILE
 from pipeline.inference.draw import COLOURS
@@ -33,7 +34,6 @@ from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, Face, Frame
 from pipeline.inference.sources import ANNOTATED, TRACKS, PhotoSet
 from pipeline.inference.video.clips import VideoOptions
-from pipeline.review.app import TITLES
 from pipeline.serve.service import BOXES, Ask, Found, Service, spell_name
 from trimask import Faces, Results
 

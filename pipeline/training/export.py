@@ -21,7 +21,7 @@ from data_prep.base.command import spell
 from data_prep.base.crop import CROP_SCALE, encode_crop, resize_crop
 from data_prep.base.files import write_atomically
 from data_prep.base.html import COLOURS, Picture, jpeg_uri, render_html, to_uri
-from data_prep.base.labels import CLASSES, RARE_CLASS
+from data_prep.base.labels import CLASSES, RARE_CLASS, SHORT
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import VALID
@@ -36,7 +36,7 @@ from pipeline.nets.classifiers import fill_net, last_bias, to_stored
 from pipeline.runs import folder as folders
 from pipeline.runs.folder import Run, identify_data
 from pipeline.runs.listing import warn_of_few
-from pipeline.runs.plots import SHORT, draw_history
+from pipeline.runs.plots import draw_history
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.data import FitCrop, class_weights
 

@@ -16,7 +16,7 @@ import typer
 from pydantic import TypeAdapter
 
 from data_prep.base.command import as_command
-from data_prep.base.errors import suggest
+from data_prep.base.errors import OptionError, suggest
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import KEY, markdown_table
@@ -24,7 +24,7 @@ from data_prep.prepare.analysis import keep_balanced
 from data_prep.prepare.options import BlurRule
 from evaluate.measures.bootstrap import measure
 from pipeline.experiments.measure import PreparedData
-from pipeline.experiments.plans import ExperimentError, Trial
+from pipeline.experiments.plans import Trial
 from pipeline.experiments.sweep import Judged, judge_trials
 from pipeline.experiments.tables import (
     RESAMPLES,
@@ -36,6 +36,7 @@ from pipeline.experiments.tables import (
     show_figure,
 )
 from pipeline.nets.options import Folds, Out, Prepared
+from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import ShortOptions, TrialOptions
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
@@ -65,18 +66,18 @@ CHOICES = TypeAdapter(tuple[Choice, ...]).validate_python(_TABLE["choices"])
 
 
 def split_names(text: str, known: Iterable[str], what: str) -> list[str]:
-    """Names with commas between, each once; `ExperimentError` about one that isn't known."""
+    """Names with commas between, each once; `OptionError` about one that isn't known."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
         if name not in known:
-            raise ExperimentError(f"no {what} '{name}': {suggest(name, known)}")
+            raise OptionError(f"no {what} '{name}': {suggest(name, known)}")
     return names
 
 
 def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Choice]:
     """The choices that can be tried, or those named, separated by commas; none for `base`.
 
-    Raises `ExperimentError`: an unknown name, or one that needs a folder built with decisions.
+    Raises `OptionError`: an unknown name, or one that needs a folder built with decisions.
     """
     alone = [
         Choice(f"only-{name}", what=f"learning from {name} alone", source=name) for name in sources
@@ -87,7 +88,7 @@ def find_choices(only: str, sources: list[str], *, has_cleaned: bool) -> list[Ch
     names = [name for name in split_names(only, [BASE.name, *known], "choice") if name != BASE.name]
     for name in names:
         if known[name].cleaned and not has_cleaned:
-            raise ExperimentError(f"choice '{name}' needs --cleaned FOLDER.")
+            raise OptionError(f"choice '{name}' needs --cleaned FOLDER.")
     return [known[name] for name in names]
 
 
@@ -145,7 +146,7 @@ def _choose_faces(
     source = table
     if cleaned is not None and choice.cleaned:
         if faces.scale != cleaned.scale:
-            raise ExperimentError(f"{cleaned.folder}: build both with the same --scale.")
+            raise PreparedError(f"{cleaned.folder}: build both with the same --scale.")
         source = cleaned.table
     fold_of = dict(zip(name_photos(table), fold, strict=True))
     own = name_photos(source).map(fold_of).fillna(-1).to_numpy()

@@ -22,17 +22,17 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.progress import tell
 from data_prep.base.tables import markdown_table
 from data_prep.grouping.split import TRAIN
-from evaluate.measures.bootstrap import bootstrap_intervals, compare, share
+from evaluate.measures.bootstrap import compare, find_ends, resample, share
 from pipeline.cleaning.evidence import (
     estimate_wrong_labels,
     find_duplicate_faces,
     find_neighbours,
     gather_evidence,
 )
-from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import show_figure
 from pipeline.nets.compute import pick_device
 from pipeline.nets.options import Folds, Out, Prepared
+from pipeline.runs.folder import PreparedError
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import ShortOptions
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
@@ -150,7 +150,7 @@ def run_noise_benchmark(options: NoiseOptions, log: Log) -> tuple[pd.DataFrame, 
     Writes `noise.csv`, the table of `measure_runs`; what is trained already stays.
     """
     if find_spec("cleanlab") is None:
-        raise ExperimentError(
+        raise PreparedError(
             "cleanlab isn't installed, and the benchmark compares with it: pip install cleanlab."
         )
     recipe = load_recipe(options.recipe, ClassifierRecipe, options.overrides)
@@ -232,7 +232,7 @@ def measure_runs(table: pd.DataFrame, runs: Sequence[NoiseRun]) -> pd.DataFrame:
         for order in ORDERS:
             own, baseline = partial(find, order), partial(find, BASELINE)
             lead = compare(own, baseline, axes=None, **size)["recall"]
-            ends = bootstrap_intervals(own, **size)["recall"].tolist()
+            ends = find_ends(resample(own, **size))["recall"].tolist()
             rows.append((kind, order, lead["mine"], *ends, lead["difference"], *lead["interval"]))
     return pd.DataFrame(rows, columns=["kind", "order", *ENDS, *(f"lead_{end}" for end in ENDS)])
 

@@ -20,7 +20,7 @@ import typer
 
 from data_prep.base.command import as_command
 from data_prep.base.crop import CROP_SCALE, encode_crop
-from data_prep.base.errors import suggest
+from data_prep.base.errors import OptionError, suggest
 from data_prep.base.files import make_folder, read_object, write_atomically, write_json
 from data_prep.base.labels import BARE, CLASSES, MASKED, RARE_CLASS
 from data_prep.base.photo import read_photo
@@ -43,7 +43,6 @@ from pipeline.experiments.measure import (
     pick_figures,
     predict_photos,
 )
-from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import show_figure
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
@@ -159,7 +158,7 @@ def choose_systems(names: Sequence[str]) -> tuple[System, ...]:
     known = [system.name for system in SYSTEMS]
     for name in names:
         if name not in known:
-            raise ExperimentError(f"no system '{name}': {suggest(name, known)}")
+            raise OptionError(f"no system '{name}': {suggest(name, known)}")
     return tuple(system for system in SYSTEMS if not names or system.name in names)
 
 

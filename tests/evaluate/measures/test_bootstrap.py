@@ -15,7 +15,7 @@ from evaluate.arrays import Detections, GroundTruth
 from evaluate.evaluation import measure_case
 from evaluate.measures import bootstrap
 from evaluate.measures.alarm import describe_alarm
-from evaluate.measures.bootstrap import RankedCounts, bootstrap_intervals, draw_weights
+from evaluate.measures.bootstrap import RankedCounts, draw_weights, find_ends, resample
 from evaluate.measures.calibration import describe_calibration
 from evaluate.measures.curves import describe_operating_points
 from evaluate.measures.errors import describe_budget
@@ -79,9 +79,8 @@ def test_slices_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_interval_of_a_mean() -> None:
     values = np.random.default_rng(0).normal(size=400)
-    lower, upper = bootstrap_intervals(
-        partial(mean_of, values), photos=400, resamples=4000, seed=0
-    )["mean"]
+    drawn = resample(partial(mean_of, values), photos=400, resamples=4000, seed=0)
+    lower, upper = find_ends(drawn)["mean"]
     # The normal approximation: ± 1.96 standard errors.
     half = 1.96 * values.std() / np.sqrt(400)
     assert lower == pytest.approx(values.mean() - half, abs=0.01)
@@ -93,7 +92,7 @@ def test_undefined_resamples_are_left_out() -> None:
         never = np.full(len(weights), np.nan)
         return {"pair": np.stack([np.where(weights[:, 0] > 0, 1.0, np.nan), never], axis=1)}
 
-    ends = bootstrap_intervals(statistic, photos=3, resamples=100)["pair"]
+    ends = find_ends(resample(statistic, photos=3, resamples=100))["pair"]
     np.testing.assert_array_equal(ends, [[1, np.nan], [1, np.nan]])
 
 

@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from data_prep.base.crop import crop_face
+from data_prep.base.errors import OptionError
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.records import Box
-from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.sweep import Judged
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.options import TrialOptions
@@ -66,9 +66,9 @@ def test_choices_are_found_by_name(only, sources, has_cleaned, names):
 
 
 def test_what_can_not_be_tried_is_refused():
-    with pytest.raises(ExperimentError, match="no choice 'gray': did you mean 'grey'"):
+    with pytest.raises(OptionError, match="no choice 'gray': did you mean 'grey'"):
         find_choices("gray", [], has_cleaned=False)
-    with pytest.raises(ExperimentError, match="'cleaned' needs --cleaned"):
+    with pytest.raises(OptionError, match="'cleaned' needs --cleaned"):
         find_choices("cleaned", [], has_cleaned=False)
 
 
@@ -101,7 +101,7 @@ def test_cleaned_labels_are_learnt_and_annotated_ones_judged(prepared, tmp_path,
     assert not set(by_colour[2].faces["group"]) & set(by_colour[3].faces["group"])
     rows = measure_choices([BASE, choice], judged, faces.table)
     assert rows[1]["all"]["accuracy"]["after"] == 1
-    with pytest.raises(ExperimentError, match="build both with the same --scale"):
+    with pytest.raises(PreparedError, match="build both with the same --scale"):
         attempt(prepared, tmp_path / "other", [choice], replace(cleaned, scale=2.0))
 
 

@@ -14,8 +14,8 @@ from pipeline.experiments.clean_effect import (
     measure_clean_effect,
     pair_sides,
 )
-from pipeline.experiments.plans import ExperimentError
 from pipeline.experiments.tables import compare_sides
+from pipeline.runs.folder import PreparedError
 from pipeline.training import short
 from pipeline.training.short import open_faces
 from tests.benchmarks.choices import measure_side
@@ -62,15 +62,13 @@ def test_what_can_not_be_compared_is_refused(both):
     before, after = both
     table = after.table.copy()
     table.loc[4, "image"] = "images/new.jpg"
-    with pytest.raises(
-        ExperimentError, match=r"photo set/images/new\.jpg is not in train or valid"
-    ):
+    with pytest.raises(PreparedError, match=r"photo set/images/new\.jpg is not in train or valid"):
         pair_sides(before, replace(after, table=table))
     # A photo that the folder before cleaning keeps for testing.
     kept = before.table[before.table["image"] != before.table["image"][0]]
-    with pytest.raises(ExperimentError, match="build both folders from the same datasets"):
+    with pytest.raises(PreparedError, match="build both folders from the same datasets"):
         pair_sides(replace(before, table=kept), after)
-    with pytest.raises(ExperimentError, match=r"at 2\.0 times the box"):
+    with pytest.raises(PreparedError, match=r"at 2\.0 times the box"):
         pair_sides(before, replace(after, scale=2.0))
 
 
@@ -94,7 +92,7 @@ def test_same_seeds_on_both_sides(prepared, cleaned, tmp_path, by_colour):
     assert "| accuracy | 1.000 | 1.000 | +0.000 (+0.000 to +0.000) |" in describe_effect(result)
     measure(prepared, cleaned, tmp_path / "out")
     assert len(by_colour) == 4
-    with pytest.raises(ExperimentError, match="the same faces and labels as before"):
+    with pytest.raises(PreparedError, match="the same faces and labels as before"):
         measure(prepared, prepared, tmp_path / "out")
     assert len(by_colour) == 4, "nothing was trained for that"
 

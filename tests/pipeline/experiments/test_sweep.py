@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
+from data_prep.base.errors import OptionError
 from data_prep.base.labels import CLASSES
 from data_prep.base.tables import read_faces
 from pipeline.experiments import sweep as sweeping
-from pipeline.experiments.plans import ExperimentError, make_grid, split_values
+from pipeline.experiments.plans import make_grid, split_values
 from pipeline.experiments.sweep import Judged, run_sweep
 from pipeline.runs.options import SweepOptions
 from pipeline.runs.recipe import ClassifierRecipe, RecipeError, change_recipe, load_recipe
@@ -32,7 +33,7 @@ def test_commas_in_brackets_and_quotes_do_not_split(text, values):
 
 @pytest.mark.parametrize("text", ["", "1,,2", ",1", "fast,"])
 def test_what_is_not_a_list_of_values(text):
-    with pytest.raises(ExperimentError):
+    with pytest.raises(OptionError):
         split_values(text)
 
 
@@ -52,11 +53,11 @@ def test_every_combination_the_last_key_fastest():
 @pytest.mark.parametrize(
     ("sets", "error", "words"),
     [
-        (["lr"], ExperimentError, "write key=value"),
-        (["lr=1e-3"], ExperimentError, "nothing to sweep"),
-        (["lr=1e-3", "lr=3e-3"], ExperimentError, "given twice"),
-        (["lr=1e-3,0.001"], ExperimentError, "lr=0.001: the same numbers as lr=0.001"),
-        (["faces=all,kept"], ExperimentError, "would judge other faces"),
+        (["lr"], OptionError, "write key=value"),
+        (["lr=1e-3"], OptionError, "nothing to sweep"),
+        (["lr=1e-3", "lr=3e-3"], OptionError, "given twice"),
+        (["lr=1e-3,0.001"], OptionError, "lr=0.001: the same numbers as lr=0.001"),
+        (["faces=all,kept"], OptionError, "would judge other faces"),
         (["lrr=1,2"], RecipeError, "lrr"),
         (["lr=1e-3,fast"], RecipeError, "lr"),
         (["sizes=[96],[96,128]"], RecipeError, "sizes"),

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from data_prep.base.errors import OptionError
 from data_prep.base.photo import read_photo
 from pipeline.experiments.measure import PreparedData
-from pipeline.experiments.plans import ExperimentError
 from pipeline.nets.cards import DetectorCard, save_weights
 from pipeline.runs.folder import PreparedError
 from tests.benchmarks import systems as comparison
@@ -53,7 +53,7 @@ def test_systems_of_the_field_are_there_as_their_originals_were():
 def test_systems_are_chosen_by_name_in_their_order():
     assert [system.name for system in choose_systems(["fast", "shipped"])] == ["shipped", "fast"]
     assert choose_systems([]) == SYSTEMS
-    with pytest.raises(ExperimentError, match="no system 'zzz': known: shipped, default, fast"):
+    with pytest.raises(OptionError, match="no system 'zzz': known: shipped, default, fast"):
         choose_systems(["fast", "zzz"])
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import Box
+from data_prep.base.tables import TableError
 from data_prep.decisions.ledger import read_ledger, settle
 from pipeline.review import command as reviewing
 from pipeline.review import sheet as sheets
@@ -17,7 +18,6 @@ from pipeline.review.command import PORT, ReviewOptions, UserError, name_address
 from pipeline.review.sheet import (
     DECISIONS,
     HEADER,
-    SheetError,
     draw_contact_sheets,
     import_sheet,
     list_open,
@@ -291,7 +291,7 @@ def test_decisions_come_in_once(start, sheet, ledger, written):
         **{"rank": "1", "key": "set/images/000.jpg#0", "given": first.label},
         **{"suggested": first.suggested, "decision": "", "to": ""},
     }
-    with pytest.raises(SheetError, match="already"):
+    with pytest.raises(TableError, match="already"):
         export(sheet, session)
     import_sheet(fill(sheet, dict(list(GOOD.items())[:3])), start())
     fill(sheet, GOOD, **written)
@@ -324,7 +324,7 @@ def test_decisions_come_in_once(start, sheet, ledger, written):
 def test_a_bad_row_is_named_and_nothing_comes_in(start, sheet, ledger, choice, words):
     export(sheet, start())
     fill(sheet, {**dict(list(GOOD.items())[:6]), 7: choice})
-    with pytest.raises(SheetError, match=words) as error:
+    with pytest.raises(TableError, match=words) as error:
         import_sheet(sheet, start())
     assert f"{sheet}: line 9: " in str(error.value)
     assert "Nothing is imported" in str(error.value)
@@ -336,7 +336,7 @@ def test_strangers_and_doubles_are_named(start, sheet, ledger):
     lines = fill(sheet, GOOD).read_text().splitlines()
     lines += [lines[1], "99,set/images/none.jpg#0,,,keep,"]
     sheet.write_text("\n".join(lines))
-    with pytest.raises(SheetError, match="line 14: the same face as line 2") as error:
+    with pytest.raises(TableError, match="line 14: the same face as line 2") as error:
         import_sheet(sheet, start())
     assert "line 15: no face 'set/images/none.jpg#0'" in str(error.value)
     assert not ledger.exists()
@@ -345,7 +345,7 @@ def test_strangers_and_doubles_are_named(start, sheet, ledger):
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"", b"rank,key\n1,a\n", b'key,decision,to\n"'])
 def test_what_is_no_sheet_is_refused(start, sheet, data):
     sheet.write_bytes(data)
-    with pytest.raises(SheetError, match=str(sheet)):
+    with pytest.raises(TableError, match=str(sheet)):
         import_sheet(sheet, start())
 
 
@@ -355,7 +355,7 @@ def test_a_blind_sheet_tells_nothing(start, sheet, ledger):
     rows = read(sheet)
     assert {row["given"] + row["suggested"] for row in rows} == {""}
     assert rows[0]["key"] != "set/images/000.jpg#0"
-    with pytest.raises(SheetError, match="name the class"):
+    with pytest.raises(TableError, match="name the class"):
         import_sheet(fill(sheet, {0: ("keep", "")}), session)
     fill(sheet, dict.fromkeys(range(12), ("relabel", "with_mask")))
     assert import_sheet(sheet, session) == (12, 0)
