@@ -222,5 +222,5 @@ class BoxOffsets:
 
 
 def box_sides(boxes: np.ndarray) -> np.ndarray:
-    """Width, height, width, height (N, 4) of boxes, at least a pixel each: what offsets share."""
+    """Width, height, width, height of boxes (N, 4), at least a pixel: offsets are shares of it."""
     return np.maximum(np.tile(boxes[:, 2:] - boxes[:, :2], 2), 1)

@@ -27,7 +27,7 @@ class ClusterError(UserError, RuntimeError):
 
 
 def find_ray(option: str, name: str) -> str:
-    """The address in `ray=ADDRESS`; empty in `ray`, for this machine alone.
+    """The address in an option's value `ray=ADDRESS`; "" for `ray`, which is this machine alone.
 
     Raises `ClusterError`: it is neither, or Ray is not installed.
     """
@@ -57,9 +57,9 @@ def read_jobs(jobs: object) -> int | str | None:
 
 @contextmanager
 def start_ray(option: str, name: str, cpus: int) -> Iterator[Any]:
-    """Ray at an address, or started here with so many processors for this machine alone, and ended.
+    """Join the Ray whose address is in `ray=ADDRESS`, or start one here with so many processors.
 
-    An error of Ray's own becomes a `ClusterError`.
+    At the end it is left or shut down. An error of Ray's own becomes a `ClusterError`.
     """
     address = find_ray(option, name)
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
@@ -102,9 +102,10 @@ def call_by_ray(
     *,
     gpus: int = 0,
 ) -> Iterator[Any]:
-    """What a function makes of arguments, in order; each call in a process with one processor.
+    """Call a function on a Ray, with each of the arguments; results come in the same order.
 
-    It is asked again where that dies. All is pickled; paths mean the same everywhere.
+    Each call has a process with one processor, and is made again where that dies. Function,
+    arguments and results are pickled; relative paths mean the same there as here.
     """
     with start_ray(option, name, cpus) as ray:
         there = ray.remote(num_cpus=1, num_gpus=gpus)(_call_there)

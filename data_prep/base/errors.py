@@ -23,10 +23,11 @@ def _end(*_: object) -> None:
 
 
 def end_when_interrupted(ends: bool = True) -> bool:
-    """Let Ctrl-C end the process at once, in a line, or interrupt it, as is usual; as it was.
+    """Let Ctrl-C end the process at once, in a line, or else raise KeyboardInterrupt, as is usual.
 
     For command lines, while libraries load: nothing is begun, and imports that are interrupted
-    show where, or take it for a fault of their own. A Ctrl-C that is ignored stays so.
+    show where, or take it for a fault of their own. A Ctrl-C that is ignored stays so. Gives
+    whether it ended the process before.
     """
     before = signal.getsignal(signal.SIGINT)
     if before in (_end, signal.default_int_handler):

@@ -246,10 +246,10 @@ class OutputFolder:
 
     @contextmanager
     def stage(self, keep: str = "") -> Iterator[Path]:
-        """A folder inside to write to first; gone afterwards, as is `path` if nothing is in it.
+        """A folder inside this one to write to first; it is removed in the end.
 
-        The folder is held meanwhile; see `hold_folder`. What is called `keep` in it outlives a kill
-        and Ctrl-C until the next time.
+        Meanwhile this one is held, see `hold_folder`; it goes, too, if it is new and nothing came
+        into it. What is called `keep` in the inner one outlives a kill and Ctrl-C until next time.
         """
         is_new = not self.path.exists()
         staging, is_kept = self.path / STAGING, False

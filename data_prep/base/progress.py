@@ -42,7 +42,9 @@ LOGGER.addHandler(_StandardError())
 
 
 def tell(count: int, noun: str = "photo", verb: str = "", *, of: int | None = None) -> str:
-    """`1 photo`, `2 boxes`; with a verb as one and as many have it, `is/are`; of how many.
+    """A count with its noun, and maybe a verb, given for one and for many as in `is/are`.
+
+    With `of`, how many there are in all.
 
     >>> tell(1, "photo", "is/are", of=2), tell(2, "box", "reaches/reach")
     ('1 of 2 photos is', '2 boxes reach')

@@ -30,7 +30,7 @@ from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Box, Dataset, Face, Finding
 from data_prep.base.tables import COLUMNS
 from data_prep.decisions.ledger import Ledger
-from data_prep.decisions.overlay import SAME_FACE, Overlay
+from data_prep.decisions.overlay import SAME_FACE, apply_ledgers
 from data_prep.grouping import split as splitting
 from data_prep.grouping.fingerprints import Fingerprint, Fingerprints, describe_photo
 from data_prep.grouping.groups import group_photos, map_photos
@@ -60,18 +60,19 @@ class Analysis:
 def analyse(
     read: Sequence[Dataset],
     ledgers: Sequence[Ledger],
-    overlay: Overlay,
     options: PrepareOptions,
     crops: Path,
     key: str = "",
 ) -> Analysis:
     """Look at all photos, cut the crops, and group, split and balance the faces.
 
-    `read` are datasets as read, `overlay` is what came of the ledgers. `crops` is an existing
-    folder that gets all crops side by side; with a `key`, of the data and options, photos that were
-    read under the same one are not read again. Datasets too small to be split are then an error;
-    else they are all for training, with a finding.
+    `read` are datasets as read, before the decisions of the ledgers. All crops are written side by
+    side into `crops`, an existing folder. With a `key`, a hash of data and options, photos are not
+    read again that an earlier run with the same key has read into that folder; and a `SplitError`
+    is raised where there are too few photos to split. Without one all are then for training, with a
+    finding. Raises `DatasetError`: no face is left.
     """
+    overlay = apply_ledgers(read, ledgers)
     photos = [photo for dataset in overlay.datasets for photo in dataset.photos]
     known = ("scale", "workers", "salvage", "cluster")
     how: dict[str, Any] = {name: getattr(options, name) for name in known}
@@ -123,10 +124,13 @@ def _tabulate_faces(surveyed: Sequence[SurveyedPhoto], groups: Sequence[str]) ->
 def settle_duplicates(
     surveyed: Sequence[SurveyedPhoto], *, drop: bool
 ) -> tuple[list[SurveyedPhoto], list[Finding], list[dict[str, Any]]]:
-    """Findings of boxes annotated twice and photos that look just alike; of each one may be kept.
+    """Find boxes annotated twice, and photos that look just alike; with `drop` keep one of each.
 
-    Where they contradict each other all stay. Gives the photos with the faces that stay, and what
-    was dropped: the `photo`, its `object`, None for all of them, what is `kept` instead, and `why`.
+    All stay where their labels contradict each other.
+
+    Returns:
+        The photos with the faces that stay; findings; and a record of each thing dropped: `photo`,
+        `object` (None for a whole photo), what is `kept` in its place, and `why`.
     """
     settled: list[SurveyedPhoto] = []
     findings: list[Finding] = []
@@ -279,13 +283,11 @@ def summarise(
 
 @dataclass(frozen=True)
 class SurveyedPhoto:
-    """What one look at a photo gave: each face, its box clipped to the photo, with its blur score,
-    and the size that boxes refer to.
-    """
+    """What one look at a photo gave."""
 
     photo: AnnotatedPhoto
-    size: Size
-    faces: tuple[tuple[Face, float], ...]
+    size: Size  # That boxes refer to.
+    faces: tuple[tuple[Face, float], ...]  # With boxes clipped to the photo, and blur scores.
     look: str  # Hash of its fingerprint; "" when the photo could not be read.
     findings: tuple[Finding, ...]
     salvaged: int = 0  # See `Photo`.

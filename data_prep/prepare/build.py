@@ -12,7 +12,6 @@ from data_prep.base import files
 from data_prep.base.records import Dataset
 from data_prep.base.tables import write_faces
 from data_prep.decisions.ledger import Ledger, read_ledger
-from data_prep.decisions.overlay import apply_ledgers
 from data_prep.formats.photo_match import find_folder
 from data_prep.formats.registry import read_datasets
 from data_prep.grouping.groups import read_groups
@@ -50,8 +49,7 @@ def build(options: BuildOptions) -> files.Outcome:
         return files.Outcome(old, (), up_to_date=True)
     with files.OutputFolder(out, MANIFEST).stage(keep="flat") as staging:
         (staging / "flat").mkdir(exist_ok=True)
-        overlay = apply_ledgers(read, ledgers)
-        found = analyse(read, ledgers, overlay, options, staging / "flat", key=inputs)
+        found = analyse(read, ledgers, options, staging / "flat", key=inputs)
         faces = _sort_crops(found.faces, staging)
         page = render_page(faces, found.findings, found.summary, staging)
         manifest = {"format": FORMAT, "inputs": inputs, **found.summary}
@@ -120,9 +118,8 @@ def audit(options: AuditOptions) -> files.Outcome:
     files.refuse_other_files(out, AUDIT, mark="all_findings")
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
-    overlay = apply_ledgers(read, ledgers)
     with files.hold_folder(out), tempfile.TemporaryDirectory(files.PART, ".crops", out) as crops:
-        found = analyse(read, ledgers, overlay, options, Path(crops))
+        found = analyse(read, ledgers, options, Path(crops))
         page = render_page(found.faces, found.findings, found.summary, Path(crops))
         record = {
             **found.summary,

@@ -77,8 +77,7 @@ def _tabulate_sizes(faces: pd.DataFrame) -> pd.DataFrame:
     first, last = f"under {SIZE_STEPS[0]:g} px", f"{SIZE_STEPS[-1]:g} px and more"
     between = [f"{low:g}–{high:g} px" for low, high in itertools.pairwise(SIZE_STEPS)]
     columns = [first, *between, last]
-    bins = np.digitize(faces["short_side"].to_numpy(dtype=float), SIZE_STEPS)
-    keys = pd.Series(np.asarray(columns, dtype=object)[bins], index=faces.index)
+    keys = pd.cut(faces["short_side"], [0, *SIZE_STEPS, np.inf], right=False, labels=columns)
     return tabulate(faces["label"], keys, columns)
 
 
@@ -134,17 +133,14 @@ def _size_axes(title: str, y: str) -> tuple[Figure, Axes]:
 
 
 class Sheets(NamedTuple):
-    """All contact sheets of a page.
+    """All contact sheets of a page, with their names."""
 
-    A random sample of each class, smallest face first; the smallest faces of all; in the size bins
-    that lose most to the blur rule, smallest first, what it drops and what it keeps; the largest
-    near-duplicate groups: the largest face of each of their photos.
-    """
-
-    classes: list[tuple[str, list[Picture]]]
-    smallest: list[Picture]
+    classes: list[tuple[str, list[Picture]]]  # Some faces of each, at random, the smallest first.
+    smallest: list[Picture]  # Of all.
     blur: list[tuple[str, list[Picture], list[Picture]]]
+    """What the blur rule drops, and keeps, in the size bins that lose most, the smallest first."""
     groups: list[tuple[str, list[Picture]]]
+    """Of the largest near-duplicate groups the largest face of each photo."""
 
 
 def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:

@@ -64,11 +64,14 @@ def estimate_wrong_labels(
 def fit_noise(
     sure: np.ndarray, given: np.ndarray, noise: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """The noise that makes labels likeliest, (C, C) shares of a true class that are given each.
+    """The noise that makes the given labels likeliest, by expectation-maximisation.
 
-    From class probabilities, (N, C), and how often each face counts, in the column of its label,
-    (N, C); begins at a noise if there is one. Also gives the expected number of wrong labels by
-    given class, (C,), and the log likelihood.
+    `sure` are probabilities of the true class (N, C); `given` tells how often each face counts, in
+    the column of its label, and 0 elsewhere (N, C); `noise` is where the search begins.
+
+    Returns:
+        The noise (C, C): in each row, what share of a true class is given which label; the expected
+        number of wrong labels by given class (C,); the log likelihood.
     """
     if noise is None:
         noise = np.full((given.shape[1],) * 2, 0.02) + 0.94 * np.eye(given.shape[1])
@@ -101,9 +104,10 @@ def find_neighbours(
 ) -> Neighbours:
     """Look up every face's neighbours by the network that it was held out from.
 
-    Features after a ReLU all lie in one corner of space; taken from their mean they tell apart.
-    `features` are of each fold's network, (N, D) of all faces; neighbours are of other groups.
-    From `MANY` faces on, at most as many of the same group as neighbours are asked for are passed.
+    `features` are those of all faces (N, D) by each fold's network. Similarity is the cosine after
+    their mean is taken off: behind a ReLU all lie in one corner of space. Neighbours are of other
+    near-duplicate groups; from `MANY` faces on, where an index is asked for twice as many, those of
+    a large group may get fewer than `count`.
     """
     codes = pd.factorize(np.asarray(groups))[0]
     count = min(count, len(codes))

@@ -78,7 +78,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos, decoded by threads, a little ahead, and the videos beside them."""
+    """A `Source` of photos that are known by name, and the videos that were found beside them.
+
+    Photos come in the order of `images`, turned upright; threads decode a few of them ahead.
+    """
 
     root: Path  # Names are relative to it.
     images: tuple[str, ...]  # Forward slashes, sorted.
@@ -92,7 +95,7 @@ class PhotoSet:
         return len(self.images)
 
     def __iter__(self) -> Iterator[Frame]:
-        """The photos, upright."""
+        """A frame for each photo; one that can't be read has an `error`."""
         rules = {"salvage": self.salvage, "max_pixels": self.max_pixels}
         found = ((name, self.items.get(name, self.root / name)) for name in self.images)
         return _read_ahead(
