@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
 
 import numpy as np
 
@@ -12,22 +11,8 @@ from data_prep.base.tables import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """A row per face: fields named here have as many."""
-
-    ROWS: ClassVar[tuple[str, ...]]
-
-    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> Self:
-        """Some of the rows, in the order given, with new photo indices if there are."""
-        taken = {name: own[rows] for name in self.ROWS if (own := getattr(self, name)) is not None}
-        return replace(self, **taken | ({} if photo is None else {"photo": photo}))
-
-
-@dataclass(frozen=True)
-class GroundTruth(_Rows):
+class GroundTruth:
     """Annotated faces, sorted by photo."""
-
-    ROWS = ("photo", "boxes", "labels", "difficult")
 
     photos: tuple[str, ...]  # P names with forward slashes, sorted; some may have no face.
     photo: IntArray  # (G,) index into `photos` for every face.
@@ -41,6 +26,12 @@ class GroundTruth(_Rows):
     """Boxes refer to photos turned upright by EXIF, whatever their size, as relative coordinates
     do. Otherwise to photos as stored, unless only the upright photo has the size in `sizes`."""
 
+    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> GroundTruth:
+        """Some of the faces, in the order given, with new photo indices if there are."""
+        photo = self.photo[rows] if photo is None else photo
+        boxes, labels, difficult = self.boxes[rows], self.labels[rows], self.difficult[rows]
+        return replace(self, photo=photo, boxes=boxes, labels=labels, difficult=difficult)
+
     def find_size(self, photo: int) -> tuple[int, int] | None:
         """Width and height of a photo in pixels, if they are known."""
         if self.sizes is None or np.isnan(self.sizes[photo]).any():
@@ -50,10 +41,8 @@ class GroundTruth(_Rows):
 
 
 @dataclass(frozen=True)
-class Detections(_Rows):
+class Detections:
     """Predicted faces, one per row of the table."""
-
-    ROWS = ("photo", "boxes", "labels", "scores", "detection", "probabilities")
 
     photo: IntArray  # (N,) index into photo names: the table's, or the truth's once placed there.
     boxes: FloatArray  # (N, 4) xmin, ymin, xmax, ymax in pixels.
@@ -61,6 +50,13 @@ class Detections(_Rows):
     scores: FloatArray  # (N,) detection × class probability; ranks the AP of a class.
     detection: FloatArray  # (N,) the detector's score, 0 to 1; ranks the AP of faces as such.
     probabilities: FloatArray | None  # (N, C) in the order of the classes.
+
+    def take(self, rows: IntArray | BoolArray, photo: IntArray | None = None) -> Detections:
+        """As of `GroundTruth`."""
+        photo = self.photo[rows] if photo is None else photo
+        scores = self.scores[rows], self.detection[rows]
+        shares = None if self.probabilities is None else self.probabilities[rows]
+        return Detections(photo, self.boxes[rows], self.labels[rows], *scores, shares)
 
     def __len__(self) -> int:
         return len(self.photo)

@@ -269,8 +269,9 @@ def make_predictions(
     """
     numbers = {name: number for number, name in enumerate(dict.fromkeys(table.images))}
     photo = np.array([numbers[name] for name in table.images], dtype=np.int64)
-    columns = (getattr(table, name) for name in Detections.ROWS[1:])
-    return Predictions(path, tuple(numbers), Detections(photo, *columns), table.orientation, ran)
+    scores = table.scores, table.detection, table.probabilities
+    rows = Detections(photo, table.boxes, table.labels, *scores)
+    return Predictions(path, tuple(numbers), rows, table.orientation, ran)
 
 
 def place_predictions(
