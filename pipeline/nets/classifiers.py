@@ -1,4 +1,4 @@
-"""The networks a classifier or a detector can be, and the names their weights go by on disk.
+"""The networks a classifier can be, and the names their weights go by on disk.
 
 `resnet34` is torchvision's ResNet-34. `mobilenet0.25` is the detector's body with a head of its
 own: far faster, and it can start from what the detector has learnt about faces. `sequential` is the
@@ -6,25 +6,17 @@ small network of tutorials. `timm:NAME` is any body of timm that takes the input
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
-from data_prep.base.errors import suggest
 from data_prep.base.labels import CLASSES
-from pipeline.nets.cards import (
-    RETINAFACE,
-    TIMM,
-    Architecture,
-    ClassifierCard,
-    DetectorCard,
-    WeightsError,
-)
+from pipeline.nets.cards import TIMM, Architecture, ClassifierCard, DetectorCard, WeightsError
 from pipeline.nets.compute import is_timms
-from pipeline.nets.retinaface import RetinaFace
+from pipeline.nets.retinaface import RetinaFace, make_detector
+from pipeline.nets.timms import Feed, create_timm
 
 FEATURES = {"resnet34": 512, "mobilenet0.25": 256, "sequential": 128}
 """What the last layer sees of each face: channels of the body's last feature map."""
@@ -73,104 +65,13 @@ def make_sequential(dropout: float = 0.0) -> nn.Sequential:
     return nn.Sequential(OrderedDict(body=nn.Sequential(*layers), head=make_head(dense, dropout)))
 
 
-class Feed(nn.Module):
-    """From photos by the mean and std that they are fed with to those that a body was trained on.
-
-    All of 3 channels, as shares of white.
-    """
-
-    scale: Tensor
-    shift: Tensor
-
-    def __init__(self, fed: tuple[Sequence[float], ...], wanted: tuple[Sequence[float], ...]):
-        super().__init__()
-        given = [torch.tensor(values)[:, None, None] for values in (*fed, *wanted)]
-        self.register_buffer("scale", given[1] / given[3])
-        self.register_buffer("shift", (given[0] - given[2]) / given[3])
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """A batch of the same shape."""
-        return batch * self.scale + self.shift
-
-
 def make_timm(name: str, dropout: float = 0.0, *, pretrained: bool = False) -> nn.Sequential:
     """A body of timm by its name, random or `pretrained`, and a head; raises `WeightsError`."""
-    net, *wanted = _create_timm(name, pretrained=pretrained, num_classes=0)
+    net, *wanted = create_timm(name, pretrained=pretrained, num_classes=0)
     card, features = ClassifierCard(), net.head_hidden_size
     feed = Feed((card.mean, card.std), tuple(wanted))
     parts = OrderedDict(feed=feed, net=net, map=nn.Unflatten(1, (features, 1, 1)))
     return nn.Sequential(OrderedDict(body=nn.Sequential(parts), head=make_head(features, dropout)))
-
-
-def make_detector(card: DetectorCard, *, pretrained: bool = False) -> RetinaFace:
-    """The detector of a card, random but for a `pretrained` body; raises `WeightsError`."""
-    body, classes = card.architecture.removeprefix(RETINAFACE), len(card.learnt) or 1
-    if not body.startswith(TIMM):
-        return RetinaFace(card.negative_slope, classes)
-    name = body.removeprefix(TIMM)
-    levels = _create_timm(name, features_only=True)[0].feature_info.reduction()
-    if not set(card.strides) <= set(levels):
-        raise WeightsError(f"{name} has no feature maps at strides {card.strides}: take another.")
-    levels = [levels.index(stride) for stride in card.strides]
-    net, *wanted = _create_timm(name, pretrained=pretrained, features_only=True, out_indices=levels)
-    # From grey levels in BGR; `from_imagenet` turns the first layer round.
-    fed = [level / 255 for level in card.mean], [1 / 255] * len(card.mean)
-    feed = Feed(fed, tuple(values[::-1] for values in wanted))
-    parts = nn.Sequential(OrderedDict(feed=feed, net=net))
-    return RetinaFace(card.negative_slope, classes, parts, net.feature_info.channels())
-
-
-def from_imagenet(net: RetinaFace, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The body's weights for a detector that is fed BGR, from others that are fed RGB.
-
-    Of a file of any names, or the net's own, as timm made it; raises `RuntimeError` if they don't
-    fit.
-    """
-    prefix = "body.net."
-    own = {name.removeprefix(prefix): tensor for name, tensor in net.state_dict().items()}
-    named = name_as_timm(own if state is None else state, net)
-    first = next(name for name in named if name.startswith(prefix))
-    return {**named, first: named[first].flip(1)}
-
-
-def _create_timm(name: str, **how: Any) -> tuple[Any, Sequence[float], Sequence[float]]:
-    """A net of timm, and the mean and std that it is fed with; raises `WeightsError`."""
-    try:
-        import timm
-    except ImportError as error:
-        raise WeightsError(
-            f"{TIMM}{name} needs timm: pip install timm (or trimask with its extra 'timm')."
-        ) from error
-    if not timm.is_model(name.partition(".")[0]):
-        near = suggest(name, timm.list_models(), "timm.list_models() names all.")
-        raise WeightsError(f"timm has no '{name}': {near}")
-    try:
-        net = timm.create_model(name, **how)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"timm's weights of {name} can't be had ({reason}).") from error
-    return net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
-
-
-def name_as_timm(state: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """Weights of a body from elsewhere, under the names that they have in a net of `make_timm`.
-
-    By timm's own names, or where the file has others by their order, which ports to other libraries
-    keep: shape by shape the same. Raises `RuntimeError` if neither fits.
-    """
-    whole = net.state_dict()
-    shapes = {
-        name.removeprefix("body.net."): tensor.shape
-        for name, tensor in whole.items()
-        if name.startswith("body.net.") and not name.endswith("num_batches_tracked")
-    }
-    if not shapes.keys() <= state.keys():
-        given = [name for name in state if not name.endswith("num_batches_tracked")]
-        state = {name: state[other] for name, other in zip(shapes, given, strict=False)}
-    if {name: state[name].shape for name in shapes if name in state} != shapes:
-        raise RuntimeError("neither by name nor by order")
-    feed = {name: tensor for name, tensor in whole.items() if name.startswith("body.feed.")}
-    return feed | {f"body.net.{name}": state[name] for name in shapes}
 
 
 class _Tracer(fx.Tracer):

@@ -1,10 +1,11 @@
-"""RetinaFace on MobileNet ×0.25 or another body: the network, from pixels to raw head outputs.
+"""RetinaFace on MobileNet ×0.25 or a body of timm: the net, from pixels to raw head outputs.
 
 Deng et al. 2020, "RetinaFace: Single-shot Multi-level Face Localisation in the Wild". Module names
 follow the state dicts in circulation, so that those load strictly.
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.nets.anchors import ANCHORS_PER_CELL
+from pipeline.nets.cards import RETINAFACE, TIMM, DetectorCard, WeightsError
+from pipeline.nets.timms import Feed, create_timm, name_as_timm
 
 PYRAMID_CHANNELS = 64
 
@@ -164,3 +167,34 @@ def widen_scores(state: dict[str, Tensor], classes: int) -> dict[str, Tensor]:
             face = face - math.log(classes) if name.endswith("bias") else face
             wide[name] = torch.stack([background, *[face] * classes], dim=1).flatten(0, 1)
     return wide
+
+
+def make_detector(card: DetectorCard, *, pretrained: bool = False) -> RetinaFace:
+    """The detector of a card, random but for a `pretrained` body; raises `WeightsError`."""
+    body, classes = card.architecture.removeprefix(RETINAFACE), len(card.learnt) or 1
+    if not body.startswith(TIMM):
+        return RetinaFace(card.negative_slope, classes)
+    name = body.removeprefix(TIMM)
+    levels = create_timm(name, features_only=True)[0].feature_info.reduction()
+    if not set(card.strides) <= set(levels):
+        raise WeightsError(f"{name} has no feature maps at strides {card.strides}: take another.")
+    levels = [levels.index(stride) for stride in card.strides]
+    net, *wanted = create_timm(name, pretrained=pretrained, features_only=True, out_indices=levels)
+    # From grey levels in BGR; `from_imagenet` turns the first layer round.
+    fed = [level / 255 for level in card.mean], [1 / 255] * len(card.mean)
+    feed = Feed(fed, tuple(values[::-1] for values in wanted))
+    parts = nn.Sequential(OrderedDict(feed=feed, net=net))
+    return RetinaFace(card.negative_slope, classes, parts, net.feature_info.channels())
+
+
+def from_imagenet(net: RetinaFace, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The body's weights for a detector that is fed BGR, from others that are fed RGB.
+
+    Of a file of any names, or the net's own, as timm made it; raises `RuntimeError` if they don't
+    fit.
+    """
+    prefix = "body.net."
+    own = {name.removeprefix(prefix): tensor for name, tensor in net.state_dict().items()}
+    named = name_as_timm(own if state is None else state, net)
+    first = next(name for name in named if name.startswith(prefix))
+    return {**named, first: named[first].flip(1)}

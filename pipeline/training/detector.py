@@ -27,10 +27,14 @@ from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.detector import Detector
 from pipeline.nets import cards
 from pipeline.nets.anchors import make_anchors
-from pipeline.nets.classifiers import from_imagenet, make_detector
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.nets.options import RETINAFACE, TIMM
-from pipeline.nets.retinaface import ANCHORS_PER_CELL, widen_scores
+from pipeline.nets.retinaface import (
+    ANCHORS_PER_CELL,
+    from_imagenet,
+    make_detector,
+    widen_scores,
+)
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe

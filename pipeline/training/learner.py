@@ -29,6 +29,7 @@ from pipeline.nets import classifiers
 from pipeline.nets.cards import DETECTOR, TIMM, DetectorCard, WeightsError, load_state, load_weights
 from pipeline.nets.compute import is_timms, pick_device
 from pipeline.nets.options import SHIPPED
+from pipeline.nets.timms import name_as_timm
 from pipeline.runs.folder import identify_data
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
@@ -223,7 +224,7 @@ def load_start(recipe: ClassifierRecipe) -> dict[str, Tensor]:
             elif architecture == "mobilenet0.25" and any(key.startswith("fpn.") for key in state):
                 state = classifiers.from_detector(*load_weights(path, DetectorCard))
             elif is_timm and not any(key.startswith("body.") for key in state):
-                state = classifiers.name_as_timm(state, net)
+                state = name_as_timm(state, net)
         missing = net.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:
         raise WeightsError(f"{init}: does not fit a {name}.") from error

@@ -35,10 +35,10 @@ from pipeline.nets.classifiers import (
     make_mobilenet,
     make_net,
     make_timm,
-    name_as_timm,
     to_stored,
 )
 from pipeline.nets.options import SHIPPED
+from pipeline.nets.timms import name_as_timm
 from pipeline.runs.folder import identify_data, start_run
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe
 from pipeline.training import learner
