@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 EXAMPLE = Path(__file__).parent / "pipeline" / "drawing" / "portrait.jpg"
 """A photo to try things on: the astronaut Eileen Collins, by NASA, in the public domain."""
 
-SHOWN = 12  # Most photos of a contact sheet.
+SHOWN, ROWS = 12, 20  # Most photos of a contact sheet, and rows beside it in a notebook.
 
 
 class _Shown:
@@ -95,7 +95,8 @@ class _Shown:
         picture.save(stored, format="JPEG", quality=85)
         data = base64.b64encode(stored.getvalue()).decode()
         table = self.to_frame().drop(columns="orientation")
-        shown = table.to_html(index=False, max_rows=20, float_format="{:.3f}".format)
+        how: dict[str, Any] = {"max_rows": ROWS, "show_dimensions": len(table) > ROWS}
+        shown = table.to_html(index=False, float_format="{:.3f}".format, **how)
         tag = f'<img src="data:image/jpeg;base64,{data}" alt="faces">'
         return f"<p>{escape(repr(self))}</p>{tag}{shown}"
 
@@ -179,12 +180,16 @@ class Results(_Shown, Sequence[Faces]):
         return [row for one in self.photos for row in one._rows()]
 
     def plot(self) -> Image.Image:
-        """A contact sheet of the first photos that could be read."""
-        from PIL import Image, ImageOps
+        """A contact sheet of the first 12 photos that could be read; more are told of below it."""
+        from PIL import Image, ImageDraw, ImageOps
 
-        drawn = [one.plot() for one in [one for one in self.photos if not one.error][:SHOWN]]
+        read = [one for one in self.photos if not one.error]
+        drawn = [one.plot() for one in read[:SHOWN]]
         columns, rows, side = min(4, max(len(drawn), 1)), max(-(-len(drawn) // 4), 1), 320
-        sheet = Image.new("RGB", (columns * side, rows * side), "white")
+        height = rows * side + (40 if len(read) > SHOWN else 0)
+        sheet = Image.new("RGB", (columns * side, height), "white")
+        told = f"the first {SHOWN} of {tell(len(read))}"
+        ImageDraw.Draw(sheet).text((8, rows * side + 6), told, "black", font_size=24)
         for place, picture in enumerate(drawn):
             cell = (place % columns * side, place // columns * side)
             sheet.paste(ImageOps.pad(picture, (side, side), color="white"), cell)

@@ -188,6 +188,19 @@ def test_notebook_shows_picture_and_table(model, photos):
         assert len(html) < 100_000
 
 
+def test_what_a_contact_sheet_leaves_out_is_told(model, photos, monkeypatch):
+    monkeypatch.setattr(trimask, "SHOWN", 1)
+    monkeypatch.setattr(trimask, "ROWS", 2)
+    results = model.predict(photos)
+    sheet = np.asarray(results.plot())
+    assert sheet.shape[:2] == (360, 320), "a line below the photos"
+    assert (sheet[320:] < 128).any(), "that says something"
+    assert "<p>3 rows" in results._repr_html_()
+    assert results[:1][0].plot().size[0] % 120 == 0
+    monkeypatch.setattr(trimask, "SHOWN", 2)
+    assert results.plot().size == (640, 320)
+
+
 @pytest.fixture
 def site(serve, photos):
     """A photo, a page that is none, one that never ends, one that never comes, one that drips."""

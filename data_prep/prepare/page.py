@@ -57,6 +57,8 @@ def render_page(
         duplicates=list_duplicates(faces),
         sheets=draw_sheets(faces, crops),
         reasons=REASONS,
+        per_class=PER_CLASS,
+        per_row=PER_BLUR_ROW,
     )
 
 
@@ -98,7 +100,8 @@ def plot_sizes(faces: pd.DataFrame) -> str:
 
 def plot_blur(faces: pd.DataFrame) -> str:
     """Blur score against size, with the median of each size bin, as a PNG data URI."""
-    figure, axes = _size_axes("Blur score against size", "blur score, log")
+    some = f", {MAX_POINTS} of {len(faces)} faces at random" if len(faces) > MAX_POINTS else ""
+    figure, axes = _size_axes(f"Blur score against size{some}", "blur score, log")
     sides = faces["short_side"].to_numpy(dtype=float)
     # Scores of flat crops are 0, which a logarithmic axis has no place for.
     scores = np.maximum(faces["blur"].to_numpy(dtype=float), 0.1)
@@ -162,7 +165,8 @@ def draw_sheets(faces: pd.DataFrame, crops: Path, *, seed: int = 0) -> Sheets:
     blur = []
     for index, rows in _thinned_bins(faces):
         dropped = sample(rows[~rows["kept"]], PER_BLUR_ROW, "blur")
-        blur.append((names[index], dropped, sample(rows[rows["kept"]], PER_BLUR_ROW, "blur")))
+        title = f"{names[index]}: {(~rows['kept']).sum()} dropped, {rows['kept'].sum()} kept"
+        blur.append((title, dropped, sample(rows[rows["kept"]], PER_BLUR_ROW, "blur")))
     largest = faces.sort_values("short_side", ascending=False, kind="stable")
     photos = largest.drop_duplicates(["source", "image"])
     sizes = photos["group"].value_counts().loc[lambda n: n > 1]

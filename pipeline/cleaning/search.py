@@ -82,7 +82,7 @@ def find_suspects(options: SuspectsOptions, log: Log) -> tuple[pd.DataFrame, lis
         labels = short.label_codes(faces.table)
         evidence = gather_evidence(labels, probabilities, neighbours, duplicates, learnt)
         table = tabulate(faces.table, evidence, neighbours, duplicates, merged=order == "merged")
-        _plot(table.head(ON_SHEET), out / SHEET)
+        _plot(table, out / SHEET)
         table["crop"] = [Path(crop).relative_to(prepared).as_posix() for crop in table["crop"]]
         with files.open_atomically(out / TABLE) as file:
             table.to_csv(file, index=False, float_format="%.6g")
@@ -188,13 +188,14 @@ def give_reasons(
 
 def _plot(table: pd.DataFrame, path: Path) -> None:
     """The contact sheet: rank, given class → suggested one if another, and the first reason."""
-    titles = []
-    for row in table.itertuples():
+    titles, shown = [], table.head(ON_SHEET)
+    for row in shown.itertuples():
         reason = str(row.reasons).split("; ")[0]
         cut = reason if len(reason) <= 26 else reason[:25] + "…"
         names = [SHORT[name] for name in dict.fromkeys((str(row.label), str(row.suggested)))]
         titles.append(f"{row.rank}  {' → '.join(names)}\n{cut}")
-    plot_faces(list(map(read_crops(side=TILE), table["crop"])), titles, path)
+    heading = f"The {len(shown)} most suspect of {tell(len(table), 'label')}; {TABLE} has all"
+    plot_faces(list(map(read_crops(side=TILE), shown["crop"])), titles, path, heading)
 
 
 def compare_with_guessing(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:

@@ -49,11 +49,15 @@ def draw_history(history: pd.DataFrame) -> list[Figure]:
     return figures
 
 
-def plot_faces(crops: Sequence[np.ndarray], titles: Sequence[str], path: Path) -> None:
+def plot_faces(
+    crops: Sequence[np.ndarray], titles: Sequence[str], path: Path, heading: str = ""
+) -> None:
     """A sheet of faces, squares in RGB, each under a title of two lines."""
     lines = max(1, -(-len(crops) // COLUMNS))
     figure = Figure(figsize=(1.35 * COLUMNS, 1.75 * lines))
-    figure.subplots_adjust(0.01, 0.01, 0.99, 1 - 0.25 / lines, wspace=0.08, hspace=0.32)
+    top = 1 - (0.4 if heading else 0.25) / lines
+    figure.subplots_adjust(0.01, 0.01, 0.99, top, wspace=0.08, hspace=0.32)
+    figure.suptitle(heading, y=1 - 0.05 / lines, va="top", fontsize=9)
     places = figure.subplots(lines, COLUMNS, squeeze=False).ravel()
     for axes in places:
         axes.axis("off")

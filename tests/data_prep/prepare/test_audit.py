@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import shutil
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -352,6 +353,20 @@ def test_classes_are_sampled_and_sorted_by_size(cropped, tmp_path):
     assert sides(sheets.smallest) == sorted(cropped["short_side"])[: page_module.SMALLEST]
     assert draw_sheets(cropped, tmp_path) == sheets
     assert draw_sheets(cropped, tmp_path, seed=4) != sheets
+
+
+def test_every_contact_sheet_says_how_many_of_how_many_it_shows(run_audit, tmp_path, monkeypatch):
+    monkeypatch.setattr(page_module, "PER_CLASS", 2)
+    monkeypatch.setattr(page_module, "SMALLEST", 3)
+    _, record = run_audit()
+    page = (tmp_path / "audit" / "audit.html").read_text(encoding="utf-8")
+    assert f"The smallest: 3 of {record['faces']} faces" in page
+    assert "A random sample of each class, 2 at most" in page
+    counts = Counter()
+    for key, number in record["counts"].items():
+        counts[key.split("/")[2]] += number
+    for label, number in counts.items():
+        assert f"<h3>{label}: {min(2, number)} of {number} face" in page
 
 
 def test_dropped_and_kept_are_of_one_bin_of_the_thinned_class(cropped, tmp_path):

@@ -109,16 +109,18 @@ def test_similar_faces_are_ranks_of_other_photos(mislabelled, tmp_path, by_colou
 
 
 def test_review_can_open_it(mislabelled, tmp_path, by_colour, monkeypatch):
-    titles = []
+    titles, headings = [], []
 
-    def plot(crops, given, path):
+    def plot(crops, given, path, heading):
         titles.extend(given)
-        PLOT(crops, given, path)
+        headings.append(heading)
+        PLOT(crops, given, path, heading)
 
     monkeypatch.setattr(search, "plot_faces", plot)
     monkeypatch.setattr(search, "ON_SHEET", 3)
     folder, wrong = mislabelled
     find(folder, tmp_path / "out")
+    assert headings == ["The 3 most suspect of 45 labels; suspects.csv has all"]
     assert titles[0].startswith("1  without → with\n")
     assert not any("→" in title for title in titles[1:]), "suggested is what they are"
     suspects = open_suspects(tmp_path / "out")
