@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +25,7 @@ FIRST, LATER = 8.0, 60.0  # Seconds without a line that people take for a stands
 SILENCE = 0.5  # Seconds that a command may load libraries without a word.
 
 SHOWN_FINDINGS = 20
+ALIKE = 3  # Decisions not applied for one and the same reason; of more the number is told.
 UNFIT_DECISIONS = ("torn-ledger", "disputed-decision", "unfit-decision")
 
 
@@ -92,7 +94,13 @@ def log_findings(findings: Sequence[Finding], listed_in: object, *, notes: bool 
         doubts = [f.message for f in findings if f.kind == kind and not f.dropped]
         _log_first("note", doubts, listed_in)
     unfit = [f.message for kind in UNFIT_DECISIONS for f in findings if f.kind == kind]
-    _log_first("not applied", unfit, listed_in)
+    why = Counter(message.rpartition(": ")[2] for message in unfit)
+    few = [message for message in unfit if why[message.rpartition(": ")[2]] <= ALIKE]
+    _log_first("not applied", few, listed_in)
+    for reason, count in why.items():
+        if count > ALIKE:
+            told = f"{tell(count, 'decision')}: {reason.rstrip('.')}; listed in {listed_in}"
+            log(f"not applied: {told}")
     if notes:
         _log_first("note", [f.message for f in findings if f.kind == NOT_READ], listed_in)
 

@@ -1,6 +1,7 @@
 """Ledgers through the command line: build, audit, and the corrected annotation files."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -134,6 +135,24 @@ def test_second_build_is_up_to_date_until_the_ledger_or_a_photo_changes(
     assert "up to date" not in command().stdout
     assert "decisions" not in read_manifest(out)
     assert "Decisions" not in (out / "audit.html").read_text(encoding="utf-8")
+
+
+def test_many_decisions_on_photos_that_are_not_there_are_one_line(command, dataset, out, tmp_path):
+    gone = [
+        replace(
+            decide(dataset, "images/photo0.jpg", n, WITH, (1, 2, 9, 9), "drop"),
+            image=f"{n}.jpg",
+            photo_sha256="0" * 64,
+        )
+        for n in range(5)
+    ]
+    ledger = tmp_path / "whole.jsonl"
+    write_ledger(ledger, *gone)
+    told = command(ledger).stderr
+    reason = "the photo is not there, under this name or another"
+    assert told == f"not applied: 5 decisions: {reason}; listed in {out / 'audit.html'}\n"
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert all(f"faces/{n}.jpg: object {n}: " in page for n in range(5))
 
 
 def test_several_ledgers_of_two_reviewers(command, dataset, out, tmp_path):
