@@ -1,7 +1,9 @@
 """The command line: `python -m data_prep audit|build|convert|…`."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from data_prep.decisions.overlay import describe_overlay
 from data_prep.prepare import build as building
 from data_prep.prepare.options import AuditOptions, BuildOptions
 from data_prep.prepare.page import PAGE
+
+SHIPPED = "ledgers"  # The folder of ledgers that come with the project, to be copied first.
 
 
 def convert_command(options: converting.ConvertOptions) -> None:
@@ -50,7 +54,8 @@ def build_command(options: BuildOptions) -> None:
 
     Exit code 0: done. 1: done, but files or faces with faults were left out. 2: not done.
     """
-    _show(options.out, building.build(options), describe_summary, PAGE, building.FACES, "crops")
+    describe = partial(describe_summary, prepared=options.out)
+    _show(options.out, building.build(options), describe, PAGE, building.FACES, "crops")
 
 
 def audit_command(options: AuditOptions) -> None:
@@ -112,8 +117,8 @@ def describe_merge(record: Mapping[str, Any]) -> list[str]:
     return [*lines, f"findings   {_list_counts(record['findings'])}"]
 
 
-def describe_summary(summary: Mapping[str, Any]) -> list[str]:
-    """What `analysis.summarise` gave, as lines for a person."""
+def describe_summary(summary: Mapping[str, Any], prepared: Path = Path("PREPARED")) -> list[str]:
+    """What `analysis.summarise` gave, as lines for a person; `prepared` is what was built."""
     counts: Counter[str] = Counter()
     for key, number in summary["counts"].items():
         counts[key.partition("/")[2]] += number
@@ -139,7 +144,14 @@ def describe_summary(summary: Mapping[str, Any]) -> list[str]:
     if "decisions" in summary:
         lines.append(f"decisions  {describe_overlay(summary['decisions'])}")
         if summary["decisions"]["not_applied"].get("disputed"):
-            lines.append(f"disputes   settle them with: {spell('review')} SUSPECTS --disputed")
+            paths = [ledger["file"] for ledger in summary["decisions"]["ledgers"]]
+            ledger, copying = paths[0], ""
+            if len(paths) > 1 or Path(ledger).parent.name == SHIPPED:
+                ledger, copying = "all.jsonl", f"cat {shlex.join(paths)} > all.jsonl; "
+            how = f"{shlex.join([str(prepared), '--disputed', '--ledger', ledger])} --by NAME"
+            then = f"then build with --decisions {shlex.quote(ledger)} alone"
+            told = f"disputes   to settle them, one who disagrees decides anew, as NAME: {copying}"
+            lines.append(f"{told}{spell('review')} {how}; {then}")
     return lines
 
 

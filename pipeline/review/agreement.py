@@ -53,7 +53,8 @@ def report_agreement(options: AgreementOptions) -> None:
         typer.echo("\n" + disputes, nl=False)
     else:
         write_atomically(out, disputes)
-        log(f"disputes: {out}; to settle them: {spell('review')} SUSPECTS --disputed")
+        ways = f"SUSPECTS --disputed --by {agreement.reviewers[0]}"
+        log(f"disputes: {out}; to settle them: {spell('review')} {ways}")
 
 
 @dataclass(frozen=True)

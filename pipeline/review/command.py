@@ -32,7 +32,12 @@ class ReviewOptions:
     """Options of `review`."""
 
     suspects: Annotated[
-        Path, Argument(metavar="DIR", help=f"Folder written by: {spell('suspects')}.")
+        Path,
+        Argument(
+            metavar="DIR",
+            help=f"Folder written by: {spell('suspects')}; or by {spell('build')}: its faces in "
+            "their order, without an opinion.",
+        ),
     ]
     by: Annotated[str | None, Option(help="Who reviews; your login name when left out.")] = None
     blind: Annotated[bool, Option("--blind")] = False
@@ -44,7 +49,7 @@ class ReviewOptions:
     whole: Annotated[bool, Option("--all")] = False
     """Begin with all faces, not only as many as may be wrong."""
     disputed: Annotated[bool, Option("--disputed")] = False
-    """Only faces that reviewers disagree about, to decide anew."""
+    """Only faces that reviewers disagree about, for one of them (--by) to decide anew."""
     ledger: Path | None = None
     """The ledger; DIR/decisions.jsonl when left out."""
     export: Path | None = None
@@ -75,6 +80,11 @@ def review(options: ReviewOptions) -> None:
     session = Session(open_suspects(options.suspects), ledger, way)
     if options.disputed and not len(session):
         raise UserError(f"{ledger}: reviewers disagree about no face.")
+    looked = [session.look_up(place) for place in range(len(session) if options.disputed else 0)]
+    if looked and not any(one.decision for one in looked):
+        names = ", ".join(sorted({other.by for one in looked for other in one.others}))
+        why = f"disagrees about none of {tell(len(looked), 'disputed face')}, and a further opinion"
+        raise UserError(f"--by {name}: {why} settles nothing; give one of {names}.")
     if not by_page:
         from pipeline.review import sheet  # The page needs no tables.
     if options.export is not None:

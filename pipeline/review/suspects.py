@@ -17,10 +17,11 @@ from data_prep.base.files import PART, sha256_of
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, tell
 from data_prep.base.records import Box
-from data_prep.base.tables import KEY
+from data_prep.base.tables import COLUMNS, KEY
 from data_prep.decisions.ledger import Key
 
 TABLE, ABOUT, LEDGER = "suspects.csv", "suspects.json", "decisions.jsonl"
+FACES = "faces.csv"  # Of a prepared folder.
 INDEX = "suspects.sqlite"  # The table for looking up single faces; of a `LARGE` one it is kept.
 LARGE, CHUNK = 2**24, 50_000  # Bytes; rows.
 FORMAT = 1
@@ -133,8 +134,15 @@ class Suspects:
 def open_suspects(folder: Path) -> Suspects:
     """Open what `python -m pipeline suspects` wrote; raises `DatasetError`.
 
-    A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it.
+    A table of more than `LARGE` bytes is looked through once, and kept as `INDEX` beside it. Of a
+    prepared folder all faces are taken, in their order, without an opinion.
     """
+    if (folder / FACES).is_file() and not (folder / ABOUT).exists():
+        from pipeline.runs.folder import identify_data  # Loads pandas.
+
+        data, roots = identify_data(folder)
+        about, digest = About(format=1, roots=roots, prepared=folder), data["faces_sha256"]
+        return Suspects(_index(folder / FACES, digest), about, digest)
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
         digest = sha256_of(folder / TABLE)
@@ -198,9 +206,13 @@ def _index(path: Path, digest: str, out: Path | None = None) -> sqlite3.Connecti
     # A photo may be called "NA": only empty fields are missing, and only of numbers.
     how: dict[str, Any] = {"keep_default_na": False, "na_values": {name: [""] for name in gaps}}
     try:
-        with pd.read_csv(path, dtype=types, usecols=list(types), chunksize=CHUNK, **how) as parts:
+        opinion = set(types) - set(COLUMNS) if path.name == FACES else set()
+        told = [name for name in types if name not in opinion]
+        with pd.read_csv(path, dtype=types, usecols=told, chunksize=CHUNK, **how) as parts:
             for part in parts:
                 part.index += 1
+                none = {name: math.nan if name in gaps else "" for name in opinion}
+                part = part.assign(**none | ({"rank": part.index} if opinion else {}))
                 table.executemany(add, part[list(types)].itertuples(name=None))
     except sqlite3.IntegrityError as error:
         _, check, fault = str(error).partition("CHECK constraint failed: ")

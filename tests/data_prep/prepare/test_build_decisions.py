@@ -166,7 +166,8 @@ def test_several_ledgers_of_two_reviewers(command, dataset, out, tmp_path):
     )
     result = command(one, two)
     assert "decisions  2 applied (2 drop); 2 not applied (2 disputed)" in result.stdout
-    assert "review SUSPECTS --disputed" in result.stdout
+    assert f"cat {one} {two} > all.jsonl; " in result.stdout
+    assert f"review {out} --disputed --ledger all.jsonl --by NAME" in result.stdout
     assert "not applied: faces/images/photo1.jpg: object 0: reviewers disagree" in result.stderr
     rows = read_rows(out)
     assert rows["images/photo1.jpg", 0].label == WITH

@@ -2,6 +2,7 @@
 
 import csv
 import socket
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,21 @@ from PIL import Image
 
 from data_prep.base.errors import DatasetError
 from data_prep.base.records import Box
-from data_prep.base.tables import TableError
+from data_prep.base.tables import TableError, read_faces
 from data_prep.decisions.ledger import read_ledger, settle
+from data_prep.prepare.build import build
+from data_prep.prepare.options import BuildOptions
 from pipeline.review import command as reviewing
 from pipeline.review import sheet as sheets
-from pipeline.review.command import PORT, ReviewOptions, UserError, name_address, open_port
+from pipeline.review.command import (
+    PORT,
+    ReviewOptions,
+    UserError,
+    name_address,
+    open_port,
+    review,
+)
+from pipeline.review.session import Choice
 from pipeline.review.sheet import (
     DECISIONS,
     HEADER,
@@ -24,7 +35,8 @@ from pipeline.review.sheet import (
     write_sheet,
 )
 from pipeline.review.suspects import open_suspects
-from tests.makers import hash_tree
+from tests.data_prep.deciding import decide_on_table, write_ledger
+from tests.makers import hash_tree, make_dataset
 from tests.pipeline.makers import assert_refused, call
 from tests.pipeline.review.makers import BOXES, EXPECTED, make_suspects
 
@@ -142,6 +154,26 @@ def test_review_serves_a_session(found, ledger, served):
     assert (options.host, options.port, options.token) == ("127.0.0.1", 0, None)
     assert options.no_open
     assert "5 faces, 5 not looked at by Ada" in result.stderr
+
+
+def test_disputes_are_settled_on_a_prepared_folder_without_suspects(tmp_path, served):
+    """Two ledgers, put together as `build` advises; one who disagrees decides anew."""
+    root = make_dataset(tmp_path / "faces")
+    out, ledger = tmp_path / "prepared", tmp_path / "all.jsonl"
+    build(BuildOptions(roots=[root], out=out))
+    for by, action in (("ann", "drop"), ("bob", "keep")):
+        write_ledger(ledger, replace(decide_on_table(out, root, 3, action), by=by))
+    options = ReviewOptions(out, by="eve", disputed=True, ledger=ledger, no_open=True)
+    with pytest.raises(UserError, match=r"--by eve: .* settles nothing; give one of ann, bob"):
+        review(options)
+    review(replace(options, by="ann"))
+    ((session, _),) = served
+    face = read_faces(out).iloc[3]
+    assert (len(session), session.face(0).key) == (1, (face.source, face.image, face.object))
+    assert session.face(0).probabilities is None
+    session.decide(0, Choice("keep"), session.look_up(0).version)
+    cleaned = build(BuildOptions(roots=[root], out=tmp_path / "cleaned", decisions=[ledger]))
+    assert cleaned.record["decisions"]["not_applied"] == {}
 
 
 @pytest.mark.parametrize(("option", "count"), [((), 10), (("--all",), 40), (("--first", 5), 5)])
