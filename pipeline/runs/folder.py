@@ -119,10 +119,8 @@ def start_run(
 
 def resume_run(folder: Path, data: dict[str, Any]) -> Run:
     """Take up a run; raises `RunError` if it is none, done, or was begun on other data."""
-    others = [path.parent for path in sorted(folder.parent.glob(f"*/{RECIPE}"))]
-    if folder not in others:
-        names = [str(one) for one in others if not is_finished(one)] or ["none beside it"]
-        raise RunError(f"{folder}: no such run folder; resumable: {', '.join(names)}.")
+    if not (folder / RECIPE).is_file():
+        raise RunError(f"{folder}: {_tell_no_run(folder, finished=False)}")
     if is_finished(folder):
         raise RunError(f"{folder}: this training is done; start another without --resume.")
     about = read_run(folder).about
@@ -132,10 +130,20 @@ def resume_run(folder: Path, data: dict[str, Any]) -> Run:
     return Run(folder, data, refit=None if refit is None else check_twin(Path(refit), data))
 
 
+def _tell_no_run(folder: Path, *, finished: bool) -> str:
+    """What a run folder is, and which lie in this one, beside it or in `runs` there."""
+    places = (folder, folder.parent, folder.parent / "runs")
+    near = sorted({path.parent for place in places for path in place.glob(f"*/{RECIPE}")})
+    names = ", ".join(str(one) for one in near if is_finished(one) == finished) or "none"
+    kind = "finished" if finished else "unfinished"
+    what = f"no run folder of {kind} training, which makes one in --runs, such as runs/001-default"
+    return f"{what}. {kind.capitalize()} ones near it: {names}."
+
+
 def check_twin(folder: Path, data: dict[str, Any]) -> Path:
     """A run that another may repeat on all photos; `RunError`: not done, or on other data."""
     if not is_finished(folder) or not (folder / WEIGHTS).is_file():
-        raise RunError(f"{folder}: no finished training of a classifier; give a run's folder.")
+        raise RunError(f"{folder}: {_tell_no_run(folder, finished=True)}")
     about = read_run(folder).about
     if about["data"] != data or "refit" in about:
         why = "repeats another itself" if "refit" in about else "learnt from another folder"

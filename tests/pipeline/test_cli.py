@@ -173,7 +173,7 @@ def test_nothing_is_written_into_the_dataset(prepared, command, options):
         (["--set", "init=a.safetensors"], "a.safetensors: can't be read"),
         (["--set", "teachers=['a']"], "teachers: a: no such file"),
         (["--set", "sources=['a']"], "'a'; there are: set"),
-        (["--resume", "runs/099"], "runs/099: no such run folder; resumable: none beside it"),
+        (["--resume", "runs/099"], "Unfinished ones near it: none"),
     ],
 )
 def test_train_with_wrong_options(prepared, tmp_path, options, words):

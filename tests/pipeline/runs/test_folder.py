@@ -12,6 +12,7 @@ from pipeline.runs.folder import (
     PreparedError,
     Run,
     RunError,
+    check_twin,
     hash_code,
     identify_data,
     name_weights,
@@ -77,8 +78,12 @@ def test_what_cannot_be_resumed(tmp_path):
     done = start_run(tmp_path, RECIPE, DATA).folder
     for name in ("classifier.safetensors", "classifier.json"):
         (done / name).write_text("{}")
-    with pytest.raises(RunError, match=rf"/009: no such run folder; resumable: {run.folder}\."):
-        resume_run(tmp_path / "009", DATA)
+    for none in (tmp_path / "009", tmp_path, tmp_path.parent / "none"):
+        near = "none" if none.name == "none" else run.folder
+        with pytest.raises(RunError, match=rf"--runs, such as .* near it: {near}\."):
+            resume_run(none, DATA)
+    with pytest.raises(RunError, match=rf"of finished training, .* near it: {done}\."):
+        check_twin(tmp_path, DATA)
     with pytest.raises(RunError, match="begun on another prepared folder"):
         resume_run(run.folder, OTHER_DATA)
     for text in ("", "[]", '{"recipe": 1}', None):
