@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from multiprocessing import parent_process
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,8 @@ class _Shown:
         return table.assign(unsure=doubts) if doubts.notna().any() else table
 
     def _repr_html_(self) -> str:
+        if getattr(self, "error", ""):
+            return f"<p>{escape(repr(self))}</p>"
         picture, stored = self.plot(), io.BytesIO()
         picture.thumbnail((640, 640))
         picture.save(stored, format="JPEG", quality=85)
@@ -246,13 +249,13 @@ class Model:
             `Faces` for one photo; else `Results`, where what can't be read has an `error`.
 
         Raises `PhotoError` where the one photo can't be read, `PhotosError` where there is none,
-        `ValueError` for a `thresh` or `resize` out of range.
+        `ValueError` for a `thresh` or `resize` that is no number or out of range.
 
         >>> import numpy as np
         >>> load(device="cpu").predict([EXAMPLE, np.zeros((64, 64, 3), np.uint8)])
         Results(2 photos, 1 face, 0 unreadable)
         """
-        if not (0 <= thresh <= 1 and (resize is None or 0 < resize <= 8)):
+        if not (_lies(thresh, 0, 1) and (resize is None or (_lies(resize, 0, 8) and resize))):
             hint = "thresh goes from 0 to 1, resize from above 0 to 8, or is None."
             raise ValueError(f"{thresh=}, {resize=}: {hint}")
         predictor = replace(self.predictor, thresh=thresh, resize=resize)
@@ -268,6 +271,13 @@ class Model:
         if faces.error:
             raise PhotoError(faces.error)
         return faces
+
+
+def _lies(number: object, least: float, most: float) -> bool:
+    """Whether it is a number in a range."""
+    if isinstance(number, bool) or not isinstance(number, Real):
+        return False
+    return least <= float(number) <= most
 
 
 def _collect(predictor: Predictor, source: sources.Source, photos: Sequence[Any]) -> Results:
@@ -304,7 +314,7 @@ def load(
             classes it may be of, `a|b`, or is `none`; with the coverage that the card states.
 
     Raises `WeightsError`, `DeviceError`, `EngineError`, `OffsetsError`: one is missing or damaged;
-    `ValueError`: another quality.
+    `ValueError`: another quality, or no truth value for bf16 or unsure.
 
     >>> load(device="cpu").predict(EXAMPLE, thresh=0.9)[0].label
     'without_mask'
@@ -315,8 +325,10 @@ def load(
     path = Path(weights) if isinstance(weights, (str, Path)) else SHIPPED
     given = weights is not None and not isinstance(weights, (str, Path))
     engine = "torch" if given and engine == "auto" else engine
-    if quality not in (NORMAL, HIGH):
-        raise ValueError(f"{quality=}: {NORMAL} or {HIGH}.")
+    flags = (("bf16", bf16, (True, False, None)), ("unsure", unsure, (True, False)))
+    for name, value, known in (("quality", quality, (NORMAL, HIGH)), *flags):
+        if value not in known:
+            raise ValueError(f"{name}={value!r}: {' or '.join(map(str, known))}.")
     offsets = None if boxes is None else find_boxes(boxes)
     how: dict[str, Any] = {"bf16": bf16, "boxes": offsets, "unsure": unsure and not given}
     predictor = Predictor.load(path, device=device, engine=engine, quality=quality, **how)
@@ -353,24 +365,30 @@ def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> L
 
 
 def evaluate(
-    annotations: str | Path, faces: Faces | Results | str | Path, **options: Any
+    annotations: str | Path,
+    faces: Faces | Results | Sequence[Faces] | str | Path,
+    **options: Any,
 ) -> Evaluation:
     """Measure predictions against annotations: mAP, recall per class, and more, with intervals.
 
     Args:
         annotations: Annotated photos: a dataset's folder or file in any known format, or the
             `faces.csv` of a prepared folder.
-        faces: What `predict` gave, or a file such as `predictions.csv`.
+        faces: What `predict` gave, a list of it for single photos, or a file such as
+            `predictions.csv`.
         options: Those of the command, such as `split="valid"`; see `evaluate.EvaluateOptions`.
 
     Returns:
         The figures as `.metrics`, `.to_frame()`, or `.save(folder)` for a report.
 
     Raises:
-        UserError: Something can't be read, or the photos' names fit no annotated photo.
+        UserError: Something can't be read, the photos' names fit no annotated photo, or an option
+            has a wrong value (`OptionError`).
+        TypeError: Annotations or faces are neither.
 
     >>> evaluate("annotations", model.predict("photos")).metrics["map50"]  # doctest: +SKIP
     """
+    from data_prep.base.command import check_values
     from data_prep.formats.predictions import tabulate_predictions
     from evaluate.evaluation import evaluate as measure
     from evaluate.inputs.predictions import make_predictions
@@ -378,11 +396,15 @@ def evaluate(
 
     if not isinstance(annotations, (str, Path)):
         raise TypeError("annotations come first, as a path; then what predict gave.")
-    how = EvaluateOptions(**options)
+    how = EvaluateOptions(**check_values(EvaluateOptions, options))
     if isinstance(faces, (str, Path)):
         return measure(annotations, faces, how)
+    if isinstance(faces, (Faces, list, tuple)):
+        faces = Results(tuple([faces] if isinstance(faces, Faces) else faces))
+    if not (isinstance(faces, Results) and all(isinstance(one, Faces) for one in faces)):
+        raise TypeError("faces come second: what predict gave, or a file such as predictions.csv.")
     table = tabulate_predictions(faces._rows())
-    ran = tuple(one.to_row() for one in (faces.photos if isinstance(faces, Results) else [faces]))
+    ran = tuple(one.to_row() for one in faces)
     return measure(annotations, make_predictions(table, Path("predictions"), ran), how)
 
 

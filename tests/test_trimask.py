@@ -18,6 +18,7 @@ from PIL import Image
 
 import trimask
 from data_prep.base.boxes import OffsetsError
+from data_prep.base.errors import OptionError
 from data_prep.base.files import OutputError
 from data_prep.formats.predictions import COLUMNS, PHOTOS_FILE, read_photos
 from pipeline.inference import addresses
@@ -139,7 +140,12 @@ def test_broken_photo_alone_is_an_error(model, photos):
         model.predict(3)
     with pytest.raises(trimask.PhotoError, match=r"damaged or truncated \(5 × 0 pixels\)"):
         model.predict(np.zeros((0, 5, 3), np.uint8))
-    for wrong in ({"thresh": 2}, {"thresh": -1}, {"resize": 0.0}, {"resize": 9}):
+    with pytest.raises(PhotosError, match="an empty name"):
+        model.predict("")
+    for wrong in (
+        *({"thresh": 2}, {"thresh": -1}, {"resize": 0.0}, {"resize": 9}),
+        *({"thresh": "x"}, {"thresh": None}, {"thresh": True}, {"resize": "auto"}),
+    ):
         with pytest.raises(ValueError, match=r"thresh goes from 0 to 1, resize from above 0"):
             model.predict(photos / "a.png", **wrong)
 
@@ -186,6 +192,8 @@ def test_notebook_shows_picture_and_table(model, photos):
         assert html.startswith(f'<p>{escape(repr(shown))}</p><img src="data:image/jpeg;base64,')
         assert "p_with_mask" in html
         assert len(html) < 100_000
+    unread = next(one for one in model.predict(photos) if one.error)
+    assert unread._repr_html_() == f"<p>{escape(repr(unread))}</p>"
 
 
 def test_what_a_contact_sheet_leaves_out_is_told(model, photos, monkeypatch):
@@ -311,5 +319,22 @@ def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):
     some = trimask.evaluate(root, results[0], iou=[0.3]).metrics
     assert some["ap50"]["with_mask"] == 0.5
     assert some["at_iou"][0]["iou"] == 0.3
+    same = trimask.evaluate(root, [*results], bootstrap=0).metrics
+    assert same["ap50"] == report.metrics["ap50"]
     with pytest.raises(TypeError, match="annotations come first"):
         trimask.evaluate(results, root)
+    for wrong in (None, 5, results.to_frame(), [results], model):
+        with pytest.raises(TypeError, match="faces come second"):
+            trimask.evaluate(root, wrong)
+    for name, value in (
+        *(("thresh", "x"), ("thresh", 2), ("iou", 0.5), ("bootstrap", -1), ("incorrect", "x")),
+        *(("image_size", (3, 3)), ("truth_boxes", "x"), ("classes", ["a"]), ("photos", 5)),
+    ):
+        with pytest.raises(OptionError, match=rf"^{name}=.*: (should be|is not)"):
+            trimask.evaluate(root, results, **{name: value})
+
+
+@pytest.mark.parametrize("wrong", [{"bf16": "yes"}, {"unsure": 0.9}, {"boxes": 1}, {"quality": 1}])
+def test_wrong_ways_to_load_are_named(wrong):
+    with pytest.raises(ValueError, match=rf"{next(iter(wrong))}="):
+        trimask.load(device="cpu", **wrong)

@@ -16,11 +16,18 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from pydantic import Field, TypeAdapter, ValidationError
 from typer import BadParameter, Typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
-from data_prep.base.errors import UserError, describe_error, end_when_interrupted, plain
+from data_prep.base.errors import (
+    OptionError,
+    UserError,
+    describe_error,
+    end_when_interrupted,
+    plain,
+)
 from data_prep.base.progress import log, tell_loading
 
 DONE, SOME_LEFT_OUT, NOT_DONE, STOPPED = 0, 1, 2, 130
@@ -122,6 +129,24 @@ def _read_notes(options: type) -> dict[str, str]:
             if isinstance(field, ast.AnnAssign) and isinstance(note, ast.Expr):
                 notes[ast.unparse(field.target)] = " ".join(ast.literal_eval(note.value).split())
     return notes
+
+
+def check_values(options: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options given from Python, held to the types and limits that a command line holds them to.
+
+    Raises `OptionError`, which names the first that is wrong.
+    """
+    hints, checked = get_type_hints(options, include_extras=True), dict(given)
+    for name in (name for name in given if name in hints):
+        (about,) = getattr(hints[name], "__metadata__", [typer.Option()])
+        limits = Field(ge=about.min, le=about.max)
+        hint: Any = Annotated[hints[name], limits]
+        try:
+            checked[name] = TypeAdapter(hint).validate_python(given[name])
+        except ValidationError as error:
+            why = plain(error.errors()[0]["msg"])
+            raise OptionError(f"{name}={given[name]!r}: {why}.") from error
+    return checked
 
 
 def _add_help(hint: Any, note: str) -> Any:

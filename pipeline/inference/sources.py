@@ -235,6 +235,10 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     output folder `leave_out` is not there to work on.
     Raises `PhotosError`: nothing there, or the output would fall on the photos themselves.
     """
+    if not photos.strip():
+        raise PhotosError(
+            "photos are given by an empty name; a folder is named '.' or by its path."
+        )
     if photos.startswith(addresses.BUCKETS):
         place, items = addresses.list_bucket(photos)
         told = [(name, _why_not(None, name, ()).replace(_VIDEO, _FAR_VIDEO)) for name in items]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -110,10 +111,11 @@ def find_boxes(name: str | Path | Sequence[float]) -> BoxOffsets:
     from data_prep.base.boxes import MOST_OFFSET, BoxOffsets, OffsetsError
 
     if not isinstance(name, str | Path):
-        if len(name) != 4 or not all(abs(offset) <= MOST_OFFSET for offset in name):
-            why = f"four numbers are needed, -{MOST_OFFSET} to {MOST_OFFSET}"
-            raise OffsetsError(f"boxes={name}: {why}: left, top, right, bottom.")
-        return BoxOffsets(name[0], name[1], name[2], name[3])
+        with suppress(TypeError):  # Of what has no four numbers.
+            if len(name) == 4 and all(abs(offset) <= MOST_OFFSET for offset in name):
+                return BoxOffsets(name[0], name[1], name[2], name[3])
+        why = f"four numbers are needed, -{MOST_OFFSET} to {MOST_OFFSET}"
+        raise OffsetsError(f"boxes={name}: {why}: left, top, right, bottom.")
     known = {path.stem.removeprefix("boxes-"): path for path in SHIPPED.glob("boxes-*.json")}
     if str(name) not in known and not Path(name).is_file():
         raise OffsetsError(f"boxes {name}: no such file; give one or {', '.join(sorted(known))}.")

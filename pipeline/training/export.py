@@ -143,7 +143,8 @@ def use_learner(
     """A copy of the net of `make_learner` as it is, not calibrated; `WeightsError` for others."""
     recipe = getattr(learn, "recipe", None)
     if not isinstance(recipe, ClassifierRecipe):
-        raise WeightsError("this learner is not of trimask.learner: how are its crops cut?")
+        what = f"weights of type {type(learn).__name__}: no path, and no learner of trimask.learner"
+        raise WeightsError(f"{what}: how are its crops cut?")
     state = store_weights(learn, learn.labels, recipe)
     sizes = [one.size for one in learn.dls.valid.after_item.fs if isinstance(one, FitCrop)]
     fed = {"crop_scale": learn.crop_scale, "input_size": sizes[0] if sizes else recipe.sizes[-1]}
