@@ -156,6 +156,14 @@ def refuse_dataset_folders(
                 raise OutputError(f"{folder}: meets the dataset {root}, {hint}")
 
 
+RECORDS = frozenset(
+    {"manifest.json", "faces.csv", "crops", "audit.json", "audit.html", "merge.json", "run.json"}
+    | {"fetched.json", "convert.json", "metrics.json", "predictions.csv", "suspects.csv"}
+    | {"sweep.csv", "clean-effect.json", "export.json"}
+)
+"""By these names a folder tells which command wrote it."""
+
+
 def refuse_other_files(
     out: Path,
     record: str,
@@ -163,19 +171,21 @@ def refuse_other_files(
     *,
     mark: str | None = "inputs",
     parts: str = "",
+    beside: bool = False,
 ) -> None:
     """Refuse a folder with files but without the record that marks it as written here.
 
     Another file may be called like the record: `mark` is a key that all of this kind have; None for
     a record that is no JSON. `parts` are, as a pattern, what a stopped command leaves without one.
+    With `beside` files of the user may lie there, and only what another command wrote is refused.
     """
-    why = None
+    why, known = None, {path.name for path in out.iterdir()} if out.is_dir() else set()
     if parts and any(out.rglob(parts)):
         return
     if (out / record).is_file():
         if mark is not None and mark not in (read_object(out / record) or {}):
             why = f"{out / record}: was not written by this command; choose another folder with"
-    elif out.is_dir() and any(out.iterdir()):
+    elif known & RECORDS if beside else known:
         why = f"{out}: holds other files; choose an empty or a new folder with"
     elif out.exists() and not out.is_dir():
         why = f"{out}: is a file; choose a folder with"

@@ -40,7 +40,7 @@ def build(options: BuildOptions) -> files.Outcome:
     """
     out = options.out
     files.refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
-    files.refuse_other_files(out, MANIFEST)
+    files.refuse_other_files(out, MANIFEST, beside=True)
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     inputs = fingerprint_inputs(read, options, ledgers)
@@ -115,7 +115,7 @@ def audit(options: AuditOptions) -> files.Outcome:
     """
     out = options.out
     files.refuse_dataset_folders([out], map(find_folder, options.roots), around=True)
-    files.refuse_other_files(out, AUDIT, mark="all_findings")
+    files.refuse_other_files(out, AUDIT, mark="all_findings", beside=True)
     ledgers = [read_ledger(path) for path in options.decisions]
     read = read_datasets(options.roots, options.reading)
     with files.hold_folder(out), tempfile.TemporaryDirectory(files.PART, ".crops", out) as crops:

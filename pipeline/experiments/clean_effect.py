@@ -81,7 +81,7 @@ def measure_clean_effect(options: CleanEffectOptions, log: Log) -> dict[str, Any
     """
     recipe, out = load_recipe(options.recipe, ClassifierRecipe, options.overrides), options.out
     before, after = (open_faces(one, recipe, out) for one in (options.prepared, options.cleaned))
-    refuse_other_files(out, RESULT, mark="changes", parts="*.npz")
+    refuse_other_files(out, RESULT, mark="changes", parts="*.npz", beside=True)
     sides = pair_sides(before, after)
     changes = sides.count_changes()
     log(", ".join(f"{name} {count}" for name, count in changes.items()), "data", **changes)

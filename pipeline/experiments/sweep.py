@@ -71,7 +71,7 @@ def run_sweep(options: SweepOptions, log: Log) -> tuple[pd.DataFrame, str]:
     grid, out = make_grid(options.recipe, options.sets), options.out
     recipe = load_recipe(options.recipe, ClassifierRecipe, grid[0].sets)
     faces = open_faces(options.prepared, recipe, out)
-    refuse_other_files(out, TABLE, mark=None, parts="*.npz")
+    refuse_other_files(out, TABLE, mark=None, parts="*.npz", beside=True)
     table = faces.table[faces.table["split"] == TRAIN].reset_index(drop=True)
     fold, _ = plan_folds(Plan(table, recipe, out, faces.scale), options.folds)
     parts = [table[fold != number].reset_index(drop=True) for number in range(options.folds)]

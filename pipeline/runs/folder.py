@@ -135,9 +135,10 @@ def _tell_no_run(folder: Path, *, finished: bool) -> str:
     places = (folder, folder.parent, folder.parent / "runs")
     near = sorted({path.parent for place in places for path in place.glob(f"*/{RECIPE}")})
     names = ", ".join(str(one) for one in near if is_finished(one) == finished) or "none"
-    kind = "finished" if finished else "unfinished"
-    what = f"no run folder of {kind} training, which makes one in --runs, such as runs/001-default"
-    return f"{what}. {kind.capitalize()} ones near it: {names}."
+    what = "no finished training of a classifier" if finished else "no such run folder"
+    kind = "Finished" if finished else "Unfinished"
+    made = "training makes a folder in --runs, such as runs/001-default"
+    return f"{what}; {made}. {kind} ones near it: {names}."
 
 
 def check_twin(folder: Path, data: dict[str, Any]) -> Path:

@@ -37,8 +37,7 @@ def forbid_work(monkeypatch):
 
 
 def test_everything_contracted_is_there(dataset, out):
-    build_quietly(dataset, out, seed=3)
-    (out / "more").mkdir()
+    (out / "more").mkdir(parents=True)
     (out / "more" / "notes.txt").write_text("mine")
     result = build_quietly(dataset, out, seed=4)
     names = ["audit.html", "crops", "faces.csv", "manifest.json", "more"]

@@ -111,7 +111,7 @@ def test_figures_against_scikit_learn_the_best_first(prepared, tmp_path, monkeyp
 
     monkeypatch.setattr(sweeping, "judge_trials", judge)
     sets = ["lr=1e-3,2e-3,3e-3"]
-    options = SweepOptions(prepared, tmp_path / "out", sets, write_tiny(tmp_path), device="cpu")
+    options = SweepOptions(prepared, tmp_path, sets, write_tiny(tmp_path), device="cpu")
     table, text = run_sweep(options, Told())
     assert table["macro_recall"].is_monotonic_decreasing
     for row in table.itertuples():
