@@ -67,10 +67,10 @@ def make_hard_cases(detector: Detector) -> list[HardCase]:
         "black, on chin": masked("on_chin", BLACK),
     }
     held = {
-        "hand": _draw_hand(bare, marks, skin),
-        "scarf": _draw_scarf(bare, marks, RED),
-        "beard": _draw_beard(bare, marks),
-        "paper held up": _draw_paper(bare, marks),
+        "hand": draw_hand(bare, marks, skin),
+        "scarf": draw_scarf(bare, marks, RED),
+        "beard": draw_beard(bare, marks),
+        "paper held up": draw_paper(bare, marks),
     }
     edge = round(middle[0])
     half = (edge - side / 4, middle[1])
@@ -143,7 +143,7 @@ def _blend(photo: np.ndarray, cover: np.ndarray, colour: np.ndarray) -> np.ndarr
     return np.clip(photo * (1 - soft) + colour * soft, 0, 255).astype(np.uint8)
 
 
-def _draw_hand(photo: np.ndarray, marks: np.ndarray, skin: tuple[int, int, int]) -> np.ndarray:
+def draw_hand(photo: np.ndarray, marks: np.ndarray, skin: tuple[int, int, int]) -> np.ndarray:
     """Four fingers across the mouth and a palm beside it."""
     unit, mouth = _unit(marks), marks[3:].mean(axis=0)
     result = photo
@@ -157,7 +157,7 @@ def _draw_hand(photo: np.ndarray, marks: np.ndarray, skin: tuple[int, int, int])
     return result
 
 
-def _draw_scarf(photo: np.ndarray, marks: np.ndarray, cloth: tuple[int, int, int]) -> np.ndarray:
+def draw_scarf(photo: np.ndarray, marks: np.ndarray, cloth: tuple[int, int, int]) -> np.ndarray:
     """Knitted cloth from below the nose to the chest."""
     unit, nose = _unit(marks), marks[2]
     cover = np.zeros(photo.shape[:2], np.uint8)
@@ -170,7 +170,7 @@ def _draw_scarf(photo: np.ndarray, marks: np.ndarray, cloth: tuple[int, int, int
     return _blend(photo, cover, np.array(cloth) * np.broadcast_to(knit, photo.shape))
 
 
-def _draw_beard(photo: np.ndarray, marks: np.ndarray) -> np.ndarray:
+def draw_beard(photo: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """Dark hair on cheeks, lip and chin, the mouth left free."""
     unit, mouth = _unit(marks), marks[3:].mean(axis=0)
     cover = np.zeros(photo.shape[:2], np.uint8)
@@ -182,7 +182,7 @@ def _draw_beard(photo: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return _blend(photo, cover, hair * np.array([1.0, 0.85, 0.72]))
 
 
-def _draw_paper(photo: np.ndarray, marks: np.ndarray) -> np.ndarray:
+def draw_paper(photo: np.ndarray, marks: np.ndarray) -> np.ndarray:
     """A white sheet in front of nose and mouth."""
     unit, mouth = _unit(marks), marks[3:].mean(axis=0)
     cover = np.zeros(photo.shape[:2], np.uint8)
