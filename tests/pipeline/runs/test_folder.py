@@ -82,7 +82,7 @@ def test_what_cannot_be_resumed(tmp_path):
         near = "none" if none.name == "none" else run.folder
         with pytest.raises(RunError, match=rf"--runs, such as .* near it: {near}\."):
             resume_run(none, DATA)
-    with pytest.raises(RunError, match=rf"of finished training, .* near it: {done}\."):
+    with pytest.raises(RunError, match=rf"no finished training of .* near it: {done}\."):
         check_twin(tmp_path, DATA)
     with pytest.raises(RunError, match="begun on another prepared folder"):
         resume_run(run.folder, OTHER_DATA)

@@ -94,7 +94,7 @@ def test_a_learner_runs_in_the_pipeline(prepared):
     assert (classifier.card.input_size, classifier.card.crop_scale) == (48, 1.5)
     assert len(model.predict(trimask.EXAMPLE)) == 1
     del learn.recipe
-    with pytest.raises(WeightsError, match=r"not of trimask\.learner"):
+    with pytest.raises(WeightsError, match=r"no learner of trimask\.learner"):
         trimask.load(learn)
 
 
