@@ -45,7 +45,8 @@ def create_timm(name: str, **how: Any) -> tuple[Any, Sequence[float], Sequence[f
         net = timm.create_model(name, **how)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(f"timm's weights of {name} can't be had ({reason}).") from error
+        hint = "give a file of them with --set init=FILE."
+        raise WeightsError(f"timm's weights of {name} can't be had ({reason}): {hint}") from error
     return net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
 
 
