@@ -5,7 +5,7 @@ python -m tests.benchmarks.two_starts PREPARED OUT IMAGENET_WEIGHTS
 In each of five folds `default` learns, and `lite0` from ImageNet, then a further net, as large as
 the first and begun with it, from the labels and the mean answer of both, as the classifier that
 ships did. Every face is judged by nets that saw none of its kin, and each net compared with the
-first. What is done stays done, in OUT: a training at a time, on one core.
+first. What is done stays done, in OUT: a fold at a time on each core.
 """
 
 import sys
@@ -24,7 +24,7 @@ from pipeline.experiments.tables import compare_sides
 from pipeline.nets.cards import CLASSIFIER, save_weights
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.runs.workers import one_thread
+from pipeline.runs.workers import call_at_once, count_jobs, one_thread
 from pipeline.training.data import read_crops
 from pipeline.training.export import make_card
 from pipeline.training.short import (
@@ -97,6 +97,13 @@ def find_weights(folder: Path, name: str) -> Path:
     return folder / name / f"{CLASSIFIER}.safetensors"
 
 
+def train_fold(tasks: list[Task], log: Log) -> None:
+    """Do what is left to do of a fold."""
+    for task in tasks:
+        if read_views(task) is None:
+            train(task, log)
+
+
 def train(task: Task, log: Log) -> None:
     """Train, keep the weights, and judge the faces that were left out."""
     read = read_crops(side=max(CACHE_SIDE, *task.recipe.sizes))
@@ -144,9 +151,10 @@ def main(prepared: Path, out: Path, imagenet: Path) -> None:
     faces = open_faces(prepared, load_recipe(FIRST.recipe, ClassifierRecipe, []), out)
     fold, tasks = plan_nets(faces, out, imagenet)
     log = Reporter().log
-    for task in tasks:
-        if read_views(task) is None:
-            train(task, log)
+    each = len(tasks) // FOLDS
+    calls = [(tasks[first : first + each],) for first in range(0, len(tasks), each)]
+    jobs = count_jobs(None, DEVICE, FOLDS)
+    call_at_once(train_fold, calls, jobs, "folds", device=DEVICE, log=log)
     told: dict[str, np.ndarray] = {}
     for task in tasks:
         shares = told.setdefault(task.file.stem, np.empty((len(fold), len(CLASSES)), np.float32))
