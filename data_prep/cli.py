@@ -4,6 +4,7 @@ import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,9 @@ def describe_summary(summary: Mapping[str, Any], prepared: Path = Path("PREPARED
             paths = [ledger["file"] for ledger in summary["decisions"]["ledgers"]]
             ledger, copying = paths[0], ""
             if len(paths) > 1 or Path(ledger).parent.name == SHIPPED:
-                ledger, copying = "all.jsonl", f"cat {shlex.join(paths)} > all.jsonl; "
+                names = chain(["all.jsonl"], (f"all-{number}.jsonl" for number in count(2)))
+                ledger = next(name for name in names if not Path(name).exists())
+                copying = f"cat {shlex.join(paths)} > {ledger}; "
             how = f"{shlex.join([str(prepared), '--disputed', '--ledger', ledger])} --by NAME"
             then = f"then build with --decisions {shlex.quote(ledger)} alone"
             told = f"disputes   to settle them, one who disagrees decides anew, as NAME: {copying}"

@@ -176,6 +176,8 @@ def test_a_save_takes_the_place_of_an_earlier_one(model, photos, tmp_path):
     results[0].save(out)
     names = sorted(path.relative_to(drawn).as_posix() for path in drawn.rglob("*"))
     assert names == ["a.png", "mine.txt"], "its pictures went with their folder, mine is no picture"
+    trimask.Results((replace(results[0], faces=(), error="gone"),)).save(out)
+    assert [path.name for path in drawn.iterdir()] == ["mine.txt"]
     with (out / "photos.csv").open("a") as table:
         table.write("../../a.txt,1,1,1,0,,,0\n")
     (tmp_path / "a.txt").write_text("mine")

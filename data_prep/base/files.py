@@ -179,14 +179,13 @@ def refuse_other_files(
     a record that is no JSON. `parts` are, as a pattern, what a stopped command leaves without one.
     With `beside` files of the user may lie there, and only what another command wrote is refused.
     """
-    why, known = None, {path.name for path in out.iterdir()} if out.is_dir() else set()
-    if parts and any(out.rglob(parts)):
-        return
+    why, strange = None, {path.name for path in out.iterdir()} if out.is_dir() else set()
+    strange = strange & RECORDS if beside else strange
     if (out / record).is_file():
         if mark is not None and mark not in (read_object(out / record) or {}):
             why = f"{out / record}: was not written by this command; choose another folder with"
-    elif known & RECORDS if beside else known:
-        why = f"{out}: holds other files; choose an empty or a new folder with"
+    elif strange and not (parts and any(out.rglob(parts))):
+        why = f"{out}: holds other files, as {min(strange)}; choose an empty or a new folder with"
     elif out.exists() and not out.is_dir():
         why = f"{out}: is a file; choose a folder with"
     if why is not None:

@@ -18,7 +18,7 @@ from data_prep.base.tables import TableError
 from data_prep.formats.predictions import PHOTOS_FILE, PhotoRow, read_photos, write_photos
 from pipeline.inference.draw import draw_faces, save_drawing
 from pipeline.inference.records import BATCH_FRAMES, BATCH_PIXELS, Clock, Face, Frame
-from pipeline.inference.sources import ANNOTATED, JOURNAL, PhotoSet, stamp_of
+from pipeline.inference.sources import ANNOTATED, JOURNAL, VIDEO, PhotoSet, stamp_of
 
 
 class Sink(Protocol):
@@ -121,12 +121,15 @@ def _read(path: Path, head: str) -> dict[str, Entry]:
 
 
 def write_photo_table(out: Path, rows: Sequence[PhotoRow], **how: bool) -> None:
-    """Write `photos.csv`; drawings of photos that only the one of an earlier run lists go."""
+    """Write `photos.csv`; drawings of photos that only the one of an earlier run lists as read go.
+
+    Films stay: that of a camera can't be made again.
+    """
+    now = {row.image for row in rows if not row.reason}
     with suppress(TableError, OSError):
-        now = {row.image for row in rows}
         for row in read_photos(out / PHOTOS_FILE):
-            for name in {row.image, f"{row.image}.mp4"} - now if row.image not in now else ():
-                remove_written(out / ANNOTATED, name)
+            if row.image not in now and not (out / VIDEO / row.image).exists():
+                remove_written(out / ANNOTATED, row.image)
     write_photos(out / PHOTOS_FILE, rows, **how)
 
 

@@ -19,12 +19,11 @@ from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.anchors import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
 from pipeline.nets.options import (  # noqa: F401
-    BODY,
     CLASSIFIER,
     DETECTOR,
-    RETINAFACE,
     TIMM,
     Architecture,
+    DetectorName,
     WeightsError,
 )
 
@@ -67,7 +66,7 @@ class DetectorCard(Card):
     """How to feed the detector and read its outputs."""
 
     kind: Literal["detector"] = "detector"
-    architecture: str = Field(default=RETINAFACE + "mobilenet0.25", pattern=f"^{RETINAFACE}{BODY}$")
+    architecture: DetectorName = "retinaface-mobilenet0.25"
     anchors: tuple[tuple[Side, ...], ...] = ANCHOR_SIZES
     strides: tuple[Side, ...] = STRIDES
     variances: tuple[float, float] = VARIANCES

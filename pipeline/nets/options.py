@@ -29,19 +29,19 @@ TIMM = "timm:"
 RETINAFACE = "retinaface-"  # Detectors are called so, and by their body.
 
 
-def _name_of(*known: str) -> AfterValidator:
+def _name_of(*known: str, begins: str = "") -> AfterValidator:
     def check(name: str) -> str:
         # Nothing but a name, for timm takes addresses, too.
-        if name not in known and not re.fullmatch(rf"{TIMM}[\w.]+", name):
-            raise ValueError(f"one of {', '.join(known)}, or {TIMM}NAME for a body of timm")
+        if name not in known and not re.fullmatch(rf"{begins}{TIMM}[\w.]+", name):
+            raise ValueError(f"give {', '.join(known)}, or {begins}{TIMM}NAME for a body of timm")
         return name
 
     return AfterValidator(check)
 
 
 Architecture = Annotated[str, _name_of("resnet34", "mobilenet0.25", "sequential")]
-BODY = rf"(mobilenet0\.25|{TIMM}[\w.]+)"
-Body = Annotated[str, _name_of("mobilenet0.25")]  # Of a detector, as `BODY` has it.
+Body = Annotated[str, _name_of("mobilenet0.25")]
+DetectorName = Annotated[str, _name_of("retinaface-mobilenet0.25", begins=RETINAFACE)]
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the nets run.")]
 EngineName = Annotated[

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.nets.anchors import ANCHORS_PER_CELL
-from pipeline.nets.cards import RETINAFACE, TIMM, DetectorCard, WeightsError
+from pipeline.nets.cards import DetectorCard
+from pipeline.nets.options import RETINAFACE, TIMM, WeightsError
 from pipeline.nets.timms import Feed, create_timm, name_as_timm
 
 PYRAMID_CHANNELS = 64
@@ -180,7 +181,7 @@ def make_detector(card: DetectorCard, *, pretrained: bool = False) -> RetinaFace
         raise WeightsError(f"{name} has no feature maps at strides {card.strides}: take another.")
     levels = [levels.index(stride) for stride in card.strides]
     net, *wanted = create_timm(name, pretrained=pretrained, features_only=True, out_indices=levels)
-    # From grey levels in BGR; `from_imagenet` turns the first layer round.
+    # From grey levels in BGR; `from_imagenet` turns the layers that take them round.
     fed = [level / 255 for level in card.mean], [1 / 255] * len(card.mean)
     feed = Feed(fed, tuple(values[::-1] for values in wanted))
     parts = nn.Sequential(OrderedDict(feed=feed, net=net))
@@ -188,13 +189,16 @@ def make_detector(card: DetectorCard, *, pretrained: bool = False) -> RetinaFace
 
 
 def from_imagenet(net: RetinaFace, state: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The body's weights for a detector that is fed BGR, from others that are fed RGB.
+    """The weights of a timm body that is fed BGR, from those of one that is fed RGB.
 
-    Of a file of any names, or the net's own, as timm made it; raises `RuntimeError` if they don't
-    fit.
+    They are those of a file, named as `name_as_timm` takes them, or the net's own, as timm made it.
+    Raises `RuntimeError` if they don't fit.
     """
     prefix = "body.net."
     own = {name.removeprefix(prefix): tensor for name, tensor in net.state_dict().items()}
     named = name_as_timm(own if state is None else state, net)
-    first = next(name for name in named if name.startswith(prefix))
-    return {**named, first: named[first].flip(1)}
+    # Some bodies look at the photo by several layers, or have other weights before the first.
+    turned = {n: w.flip(1) for n, w in named.items() if w.ndim == 4 and w.shape[1] == 3}
+    if not turned:
+        raise RuntimeError("no layer takes three colours")
+    return named | turned

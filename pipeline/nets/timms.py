@@ -11,9 +11,9 @@ from pipeline.nets.options import TIMM, WeightsError
 
 
 class Feed(nn.Module):
-    """From photos by the mean and std that they are fed with to those that a body was trained on.
+    """Photos standardised by one mean and std, `fed`, brought to those that a body was trained on.
 
-    All of 3 channels, as shares of white.
+    Mean and std have 3 channels each, as shares of white.
     """
 
     scale: Tensor
@@ -44,14 +44,17 @@ def create_timm(name: str, **how: Any) -> tuple[Any, Sequence[float], Sequence[f
     try:
         net = timm.create_model(name, **how)
     except (OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        hint = "give a file of them with --set init=FILE."
-        raise WeightsError(f"timm's weights of {name} can't be had ({reason}): {hint}") from error
+        told = f"{name} can't be had ({(str(error).splitlines() or [type(error).__name__])[0]}): "
+        if how.get("pretrained"):
+            told = f"timm's weights of {told}give a file of them with --set init=FILE."
+        else:
+            told = f"{TIMM}{told}choose another body."
+        raise WeightsError(told) from error
     return net, net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
 
 
 def name_as_timm(state: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """Weights of a body from elsewhere, under the names that they have in a net of `make_timm`.
+    """Weights of a body of timm from elsewhere, under the names that they have in a net of ours.
 
     By timm's own names, or where the file has others by their order, which ports to other libraries
     keep: shape by shape the same. Raises `RuntimeError` if neither fits.

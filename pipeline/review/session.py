@@ -211,8 +211,8 @@ class Session:
     def next_after(self, position: int) -> int | None:
         """The position to go on with after one, or after -1, the start; None at the end.
 
-        Undecided faces come first, those before the position once none is left behind it; then
-        skipped ones. Who skips one again gets only those behind it, and so comes to an end.
+        Undecided faces come first, those after the position before the others; then skipped ones.
+        Who skips one again gets only those after it, and so comes to an end.
         """
         if position != -1:
             self._check(position)

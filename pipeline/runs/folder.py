@@ -66,8 +66,8 @@ class Run:
     def describe_training(self, recipe: Recipe) -> dict[str, Any]:
         """Recipe, data, code and versions, for the card."""
         values = recipe.model_dump(mode="json")
+        values["init"] = name_weights(recipe.init)
         if isinstance(recipe, ClassifierRecipe):
-            values["init"] = name_weights(recipe.init)
             values["teachers"] = [name_weights(teacher) for teacher in recipe.teachers]
             if recipe.drawn:
                 values["drawn_on_landmarks_of"] = name_weights("detector")
@@ -134,7 +134,8 @@ def _tell_no_run(folder: Path, *, finished: bool) -> str:
     """What a run folder is, and which lie in this one, beside it or in `runs` there."""
     places = (folder, folder.parent, folder.parent / "runs")
     near = sorted({path.parent for place in places for path in place.glob(f"*/{RECIPE}")})
-    names = ", ".join(str(one) for one in near if is_finished(one) == finished) or "none"
+    fit = (one for one in near if (_has_classifier(one) if finished else not is_finished(one)))
+    names = ", ".join(map(str, fit)) or "none"
     what = "no finished training of a classifier" if finished else "no such run folder"
     kind = "Finished" if finished else "Unfinished"
     made = "training makes a folder in --runs, such as runs/001-default"
@@ -143,13 +144,17 @@ def _tell_no_run(folder: Path, *, finished: bool) -> str:
 
 def check_twin(folder: Path, data: dict[str, Any]) -> Path:
     """A run that another may repeat on all photos; `RunError`: not done, or on other data."""
-    if not is_finished(folder) or not (folder / WEIGHTS).is_file():
+    if not _has_classifier(folder):
         raise RunError(f"{folder}: {_tell_no_run(folder, finished=True)}")
     about = read_run(folder).about
     if about["data"] != data or "refit" in about:
         why = "repeats another itself" if "refit" in about else "learnt from another folder"
         raise RunError(f"{folder}: {why}; its figures would not be those of the new one's recipe.")
     return folder
+
+
+def _has_classifier(folder: Path) -> bool:
+    return is_finished(folder) and (folder / WEIGHTS).is_file()
 
 
 def is_finished(folder: Path) -> bool:

@@ -155,6 +155,14 @@ class DetectorRecipe(_Numbers):
     landmark_weight: float = Field(default=0.5, ge=0)
     validate_every: int = Field(default=250, ge=1)
 
+    @model_validator(mode="after")
+    def _check(self) -> DetectorRecipe:
+        if self.init != "imagenet" and not self.body.startswith(TIMM):
+            raise ValueError(
+                f"init is of a body of timm: give one, body={TIMM}NAME, or leave it out"
+            )
+        return self
+
     @property
     def learnt(self) -> tuple[str, ...]:
         """The classes that are told apart, in the order of `CLASSES`; none without `classify`."""

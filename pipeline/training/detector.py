@@ -29,12 +29,7 @@ from pipeline.nets import cards
 from pipeline.nets.anchors import make_anchors
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
 from pipeline.nets.options import RETINAFACE, TIMM
-from pipeline.nets.retinaface import (
-    ANCHORS_PER_CELL,
-    from_imagenet,
-    make_detector,
-    widen_scores,
-)
+from pipeline.nets.retinaface import ANCHORS_PER_CELL, from_imagenet, make_detector, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import DetectorRecipe
@@ -223,7 +218,7 @@ def normalise(photos: Tensor, card: cards.DetectorCard) -> Tensor:
 
 
 def begin_body(card: cards.DetectorCard, init: str, start: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a timm body from `init`, as in a recipe, and of a start of another body the rest.
+    """Weights of a detector: its timm body's from `init`, as in a recipe, the rest from a start.
 
     Raises `WeightsError`.
     """
@@ -246,9 +241,7 @@ class _Trainer:
         self.recipe, self.device = recipe, device
         self.bf16 = has_fast_bf16(device)
         learnt = recipe.learnt
-        self.card = cards.DetectorCard(
-            architecture=f"{RETINAFACE}{recipe.body}", learnt=recipe.learnt
-        )
+        self.card = cards.DetectorCard(architecture=RETINAFACE + recipe.body, learnt=learnt)
         told = max(1, len(start.get(SCORES, ())) // ANCHORS_PER_CELL - 1)  # Classes; 1: faces.
         wide = widen_scores(start, len(learnt)) if learnt and told == 1 else start
         own = any(name.startswith("body.net.") for name in start)  # A body of timm's.
@@ -261,8 +254,8 @@ class _Trainer:
             net.load_state_dict(wide if alike else begin_body(self.card, recipe.init, wide))
         except RuntimeError as error:
             raise cards.WeightsError(
-                f"the start weights do not fit {self.card.architecture}: give a detector's, of "
-                "faces, or of the classes that the recipe learns."
+                f"the start weights do not fit {self.card.architecture}: give those of a detector "
+                "with this body, of faces, or of the classes that the recipe learns."
             ) from error
         self.net = net.to(device).to(memory_format=torch.channels_last).train()
         self.teacher = teacher.to(device).to(memory_format=torch.channels_last)

@@ -155,7 +155,9 @@ def test_many_decisions_on_photos_that_are_not_there_are_one_line(command, datas
     assert all(f"faces/{n}.jpg: object {n}: " in page for n in range(5))
 
 
-def test_several_ledgers_of_two_reviewers(command, dataset, out, tmp_path):
+def test_several_ledgers_of_two_reviewers(command, dataset, out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
     def on(photo, *more, **others):
         box = (10, 12, 30 + photo, 40)
         return decide(dataset, f"images/photo{photo}.jpg", 0, WITH, box, *more, **others)
@@ -173,6 +175,8 @@ def test_several_ledgers_of_two_reviewers(command, dataset, out, tmp_path):
     assert rows["images/photo1.jpg", 0].label == WITH
     assert ("images/photo0.jpg", 0) not in rows
     assert len(read_manifest(out)["decisions"]["ledgers"]) == 2
+    (tmp_path / "all.jsonl").touch()
+    assert f"cat {two} {one} > all-2.jsonl; " in command(two, one).stdout
 
 
 def test_second_round_on_the_prepared_folder(command, dataset, out, tmp_path):

@@ -254,8 +254,15 @@ def test_drawing_of_other_settings_does_not_stay(photos, out, tmp_path):
 def test_drawings_of_other_photos_do_not_stay(photos, out, tmp_path):
     run(photos, out)
     save_photo(tmp_path / "others" / "a.jpg", seed=9)
+    with (out / "photos.csv").open("a") as table:
+        table.write("camera-0,8,8,1,0,,,0\ncamera-0.mp4,8,8,1,0,,,0\n")
+    for name in ("camera-0", "camera-0.mp4"):
+        (out / ".video" / name).mkdir(parents=True)
+        (out / "annotated" / f"{name.removesuffix('.mp4')}.mp4").touch()
     run(tmp_path / "others", out)
-    assert [path.name for path in (out / "annotated").rglob("*")] == ["a.jpg"]
+    names = sorted(path.name for path in (out / "annotated").rglob("*"))
+    assert names == ["a.jpg", "camera-0.mp4"], "a film of a camera can't be made again"
+    (out / "annotated" / "camera-0.mp4").unlink()
     run(photos, out)
     assert len([*(out / "annotated").rglob("*.*")]) == 6
 

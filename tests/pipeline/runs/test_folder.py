@@ -84,6 +84,10 @@ def test_what_cannot_be_resumed(tmp_path):
             resume_run(none, DATA)
     with pytest.raises(RunError, match=rf"no finished training of .* near it: {done}\."):
         check_twin(tmp_path, DATA)
+    (done / "classifier.safetensors").rename(done / "detector.safetensors")
+    (done / "classifier.json").rename(done / "detector.json")
+    with pytest.raises(RunError, match=r"no finished training of .* near it: none\."):
+        check_twin(done, DATA)
     with pytest.raises(RunError, match="begun on another prepared folder"):
         resume_run(run.folder, OTHER_DATA)
     for text in ("", "[]", '{"recipe": 1}', None):

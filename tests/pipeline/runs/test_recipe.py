@@ -71,6 +71,11 @@ def test_a_recipe_states_what_differs_from_its_base(tmp_path):
     assert "base" not in write_recipe(heir)
 
 
+def test_init_of_a_detector_without_a_body_of_timm_is_refused():
+    with pytest.raises(RecipeError, match="init is of a body of timm"):
+        load_recipe("detector", DetectorRecipe, ["init=random"])
+
+
 def test_keys_of_old_are_left_out_where_they_had_no_effect(tmp_path):
     path = tmp_path / "old.toml"
     path.write_text(write_recipe(load_shipped("fast")) + "members = 1\nrotated = []\n")

@@ -253,6 +253,7 @@ class Maps(nn.Module):
 
     def __init__(self, out_indices=range(6)):
         super().__init__()
+        self.token = nn.Parameter(torch.rand(1, 3))  # As of transformers, before the first layer.
         widths = (3, 4, 6, 5, 7, 9, 11)
         pairs = pairwise(widths)
         self.blocks = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
