@@ -185,7 +185,7 @@ def refuse_other_files(
         if mark is not None and mark not in (read_object(out / record) or {}):
             why = f"{out / record}: was not written by this command; choose another folder with"
     elif strange and not (parts and any(out.rglob(parts))):
-        why = f"{out}: holds other files, as {min(strange)}; choose an empty or a new folder with"
+        why = f"{out}: holds other files; choose an empty or a new folder with"
     elif out.exists() and not out.is_dir():
         why = f"{out}: is a file; choose a folder with"
     if why is not None:
