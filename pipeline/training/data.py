@@ -289,21 +289,29 @@ def add_drawn_faces(
     return table, lambda path: crops[path] if path in crops else read(path)
 
 
+def find_landmarks(
+    crop: np.ndarray, detector: Detector
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A crop brought to `LOOK`, landmarks (N, 5, 2) of its sure faces, none if it is too small.
+
+    And how far each (N,) is from the middle, as a share of the side.
+    """
+    large, landmarks = resize_crop(crop, LOOK), np.zeros((0, 5, 2), np.float32)
+    if len(crop) >= SMALLEST:
+        landmarks = detector.detect([large], resize=1.0, min_score=SURE)[0].landmarks
+    return large, landmarks, np.abs(landmarks.mean(axis=1) / LOOK - 0.5).max(axis=1)
+
+
 def draw_on_crop(
     crop: np.ndarray, detector: Detector, way: Worn, random: np.random.Generator
 ) -> np.ndarray | None:
     """Draw a mask on a crop's face, `LOOK` wide at most; None: small, or none in its middle."""
-    side = crop.shape[0]
-    if side < SMALLEST:
-        return None
-    large = resize_crop(crop, LOOK)
-    found = detector.detect([large], resize=1.0, min_score=SURE)[0]
-    middle = found.landmarks.mean(axis=1) / LOOK - 0.5
-    near = np.flatnonzero(np.abs(middle).max(axis=1) < NEAR)
+    side, (large, landmarks, away) = crop.shape[0], find_landmarks(crop, detector)
+    near = np.flatnonzero(away < NEAR)
     if not len(near):
         return None
     colour, straps = pick_colour(random), random.uniform() < 0.5
-    drawn = draw_mask(large, found.landmarks[near[0]], way, colour, straps=straps)
+    drawn = draw_mask(large, landmarks[near[0]], way, colour, straps=straps)
     return resize_crop(drawn, side) if side < LOOK else drawn
 
 

@@ -272,15 +272,20 @@ def _reader(side: int) -> ReadCrop:
 
 
 def _run(task: Task, device: torch.device, log: Log) -> None:
-    began = time.process_time()
-    read = _reader(max(CACHE_SIDE, *task.recipe.sizes))
+    train_task(task, device=device, log=log)
+
+
+def train_task(task: Task, *, device: torch.device, log: Log, **how: Any) -> dict[str, Tensor]:
+    """Do a task, and leave its answers; gives the weights as `train_short`, which gets `how`."""
+    began, recipe = time.process_time(), task.recipe
+    read = _reader(max(CACHE_SIDE, *recipe.sizes))
     with one_thread():
-        state = train_short(task.train, read, task.recipe, device=device, what=task.what, log=log)
+        state = train_short(task.train, read, recipe, device=device, what=task.what, log=log, **how)
         seconds = time.process_time() - began
         known, crops, answers = {*task.train["label"], *task.judge["label"]}, task.judge["crop"], []
         for start in range(0, len(crops), _CROPS_AT_ONCE):
             pixels = list(map(read, crops.iloc[start : start + _CROPS_AT_ONCE]))
-            part = view_faces(state, task.recipe, pixels, device, known)
+            part = view_faces(state, recipe, pixels, device, known)
             answers.append((part.probabilities, part.features.astype(np.float16)))
     shares, features = (np.concatenate(column) for column in zip(*answers, strict=True))
     views = Views(shares, features, seconds)
@@ -292,6 +297,7 @@ def _run(task: Task, device: torch.device, log: Log) -> None:
     line = f"{task.what}: agrees with {agreed:.1%} of {len(right)} {seen} labels"
     facts = {"agreed": agreed, "labels": len(right), "unseen": is_unseen}
     log(line, "task ended", training=task.what, **facts, seconds=round(seconds, 1))
+    return state
 
 
 def read_views(task: Task) -> Views | None:

@@ -41,10 +41,9 @@ from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import ShortOptions, TrialOptions
 from pipeline.runs.recipe import ClassifierRecipe, change_recipe, load_recipe
 from pipeline.training.short import Plan, PreparedFaces, label_codes, open_faces, plan_folds
-from tests.benchmarks.repeated import rebuild
+from tests.benchmarks.repeated import ALL, rebuild
 
 TABLE, PROBABILITIES = "choices.json", "probabilities.csv"
-ALL = "all"
 
 
 @dataclass(frozen=True)

@@ -26,16 +26,15 @@ from data_prep.base.files import make_folder
 from data_prep.base.labels import BARE, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.grouping.split import TRAIN
-from pipeline.experiments.tables import compare_sides
 from pipeline.inference.detector import Detector
 from pipeline.nets.cards import DETECTOR
 from pipeline.nets.options import SHIPPED
 from pipeline.runs.log import Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.training.data import LOOK, SMALLEST, SURE, add_drawn_faces
+from pipeline.training.data import LOOK, add_drawn_faces, find_landmarks
 from pipeline.training.short import Plan, label_codes, open_faces, plan_folds, run_tasks
 from tests.benchmarks.hard_cases import draw_beard, draw_hand, draw_paper, draw_scarf
-from tests.benchmarks.repeated import log_gains, show_gains
+from tests.benchmarks.repeated import ALL, compare_by_source, log_gains, show_gains
 
 FOLDS = 2
 SHOWN = 12  # Of each kind in a picture.
@@ -62,14 +61,10 @@ def cover(
     crop: np.ndarray, pen: Detector, kind: int, random: np.random.Generator
 ) -> np.ndarray | None:
     """A bare face behind something that is no mask; None where it can't be drawn."""
-    if len(crop) < SMALLEST:
+    large, landmarks, away = find_landmarks(crop, pen)
+    if not len(landmarks):
         return None
-    large = resize_crop(crop, LOOK)
-    (found,) = pen.detect([large], resize=1.0, min_score=SURE)
-    if not len(found.landmarks):
-        return None
-    middle = np.abs(found.landmarks.mean(axis=1) / LOOK - 0.5).max(axis=1)
-    marks = found.landmarks[middle.argmin()]
+    marks = landmarks[away.argmin()]
     x, y = np.clip(np.rint(marks[2]).astype(int), 4, LOOK - 5)
     skin = np.median(large[y - 4 : y + 4, x - 4 : x + 4].reshape(-1, 3), axis=0)
     red, green, blue = (int(level) for level in random.integers(20, 230, 3))
@@ -140,11 +135,10 @@ def main(prepared: Path, out: Path) -> None:
         own = fold == number
         right[variant, own] = view.probabilities.argmax(axis=1) == truth[own]
     for variant, name in list(enumerate(VARIANTS))[1:]:
-        for source in ("all", *sorted({*faces.table["source"]})):
-            own = (faces.table["source"] == source).to_numpy() | (source == "all")
-            pair = (right[variant - 1 : variant, own], right[variant : variant + 1, own])
-            compared = compare_sides(*pair, truth[own], faces.table["group"][own])
-            rows.append([name, f"{source}, {int(own.sum())} faces", *show_gains(compared)])
+        sources = (ALL, *sorted({*faces.table["source"]}))
+        pair = right[variant - 1], right[variant]
+        for which, compared in compare_by_source(*pair, faces.table, sources):
+            rows.append([name, which, *show_gains(compared)])
     log_gains(["drawn, against the one before", "judged on"], rows)
 
 

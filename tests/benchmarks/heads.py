@@ -20,13 +20,9 @@ from fastai.losses import CrossEntropyLossFlat
 from torch import Tensor
 
 from data_prep.base.files import make_folder
-from pipeline.experiments.tables import compare_sides
 from pipeline.runs.log import Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.runs.workers import one_thread
-from pipeline.training.data import read_crops
 from pipeline.training.short import (
-    CACHE_SIDE,
     Plan,
     Task,
     Views,
@@ -35,11 +31,9 @@ from pipeline.training.short import (
     open_faces,
     plan_folds,
     read_views,
-    train_short,
-    view_faces,
-    write_views,
+    train_task,
 )
-from tests.benchmarks.repeated import log_gains, show_gains
+from tests.benchmarks.repeated import compare_by_source, log_gains, show_gains
 
 FOLDS = 2
 CPU = torch.device("cpu")
@@ -81,18 +75,11 @@ class HeadLoss(CrossEntropyLossFlat):
 
 def view_folds(tasks: list[Task], head: Callable[[Tensor], Tensor]) -> list[Views]:
     """What the nets of the tasks, trained by a head, make of the faces they judge."""
-    views = []
     for task in tasks:
-        if (known := read_views(task)) is None:
-            recipe, read, loss = task.recipe, read_crops(side=CACHE_SIDE), partial(HeadLoss, head)
-            how = {"device": CPU, "what": task.what, "log": Reporter().log, "loss": loss}
-            with one_thread():
-                state = train_short(task.train, read, recipe, **how)
-                known = view_faces(state, recipe, list(map(read, task.judge["crop"])), CPU)
+        if read_views(task) is None:
             make_folder(task.file.parent)
-            write_views(task, known)
-        views.append(known)
-    return views
+            train_task(task, device=CPU, log=Reporter().log, loss=partial(HeadLoss, head))
+    return [known for task in tasks if (known := read_views(task))]
 
 
 def main(prepared: Path, out: Path) -> None:
@@ -107,11 +94,9 @@ def main(prepared: Path, out: Path) -> None:
     truth, rows = label_codes(faces.table), []
     before = answers.pop("softmax") == truth
     for name, answer in answers.items():
-        for source in sorted({*faces.table["source"]}):
-            own = (faces.table["source"] == source).to_numpy()
-            pair = (before[own][None], (answer == truth)[own][None])
-            compared = compare_sides(*pair, truth[own], faces.table["group"][own])
-            rows.append([name, f"{source}, {int(own.sum())} faces", *show_gains(compared)])
+        sources = sorted({*faces.table["source"]})
+        for which, compared in compare_by_source(before, answer == truth, faces.table, sources):
+            rows.append([name, which, *show_gains(compared)])
     log_gains(["head", "judged"], rows)
 
 

@@ -3,10 +3,13 @@
 A training is found again by its recipe, data and start.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from data_prep.base.files import make_folder
 from data_prep.base.labels import ALIASES
@@ -16,7 +19,7 @@ from data_prep.formats.contracts import Format
 from data_prep.prepare.build import build, read_manifest
 from data_prep.prepare.options import BuildOptions
 from pipeline.experiments.measure import PreparedData
-from pipeline.experiments.tables import pick_difference, show_figure
+from pipeline.experiments.tables import compare_sides, pick_difference, show_figure
 from pipeline.runs.folder import (
     PreparedError,
     Recipe,
@@ -29,6 +32,7 @@ from pipeline.runs.folder import (
 )
 from pipeline.runs.log import Log
 from pipeline.runs.recipe import GONE
+from pipeline.training.short import label_codes
 
 
 def open_annotated(folder: Path, *outs: Path) -> PreparedData:
@@ -136,7 +140,23 @@ def prefix_log(log: Log, name: str, **facts: Any) -> Log:
     return prefixed
 
 
+ALL = "all"
 FIGURES = ("accuracy", "macro_recall")
+
+
+def compare_by_source(
+    before: np.ndarray, after: np.ndarray, table: pd.DataFrame, sources: Iterable[str]
+) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+    """Name and number of each source's faces, or of `ALL`, and `compare_sides` of their answers.
+
+    `before` and `after` are (N,) whether each face of the table was told right.
+    """
+    truth = label_codes(table)
+    for source in sources:
+        own = (table["source"] == source).to_numpy() | (source == ALL)
+        pair = before[own][None], after[own][None]
+        compared = compare_sides(*pair, truth[own], table["group"][own])
+        yield f"{source}, {int(own.sum())} faces", compared
 
 
 def show_gains(compared: Mapping[str, Mapping[str, Any]]) -> list[str]:

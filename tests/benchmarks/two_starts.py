@@ -9,7 +9,6 @@ first. What is done stays done, in OUT: a fold at a time on each core.
 """
 
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,30 +17,24 @@ import numpy as np
 import pandas as pd
 import torch
 
+from data_prep.base.files import make_folder
 from data_prep.base.labels import CLASSES, RARE_CLASS
-from data_prep.base.photo import read_photo
-from pipeline.experiments.tables import compare_sides
 from pipeline.nets.cards import CLASSIFIER, save_weights
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
-from pipeline.runs.workers import call_at_once, count_jobs, one_thread
-from pipeline.training.data import read_crops
+from pipeline.runs.workers import call_at_once, count_jobs
 from pipeline.training.export import make_card
 from pipeline.training.short import (
-    CACHE_SIDE,
     Plan,
     PreparedFaces,
     Task,
-    Views,
     label_codes,
     open_faces,
     plan_folds,
     read_views,
-    train_short,
-    view_faces,
-    write_views,
+    train_task,
 )
-from tests.benchmarks.repeated import log_gains, show_gains
+from tests.benchmarks.repeated import ALL, compare_by_source, log_gains, show_gains
 
 FOLDS = 5
 ODDS = (1.0, 1.5)  # Of the rare class; a net is compared at the same as the first.
@@ -100,26 +93,12 @@ def find_weights(folder: Path, name: str) -> Path:
 def train_fold(tasks: list[Task], log: Log) -> None:
     """Do what is left to do of a fold."""
     for task in tasks:
-        if read_views(task) is None:
-            train(task, log)
-
-
-def train(task: Task, log: Log) -> None:
-    """Train, keep the weights, and judge the faces that were left out."""
-    read = read_crops(side=max(CACHE_SIDE, *task.recipe.sizes))
-    began, labels = time.process_time(), task.train["label"]
-    with one_thread():
-        state = train_short(task.train, read, task.recipe, device=DEVICE, what=task.what, log=log)
-        seconds = time.process_time() - began
-        card = make_card(task.recipe, labels=labels).model_copy(update={"crop_scale": task.scale})
         weights = find_weights(task.file.parent, task.file.stem)
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        save_weights(weights, state, card)
-        crops = [read_photo(Path(crop)).pixels for crop in task.judge["crop"]]
-        views = view_faces(state, task.recipe, crops, DEVICE, labels)
-    write_views(task, Views(views.probabilities, views.features, seconds))
-    right = views.probabilities.argmax(axis=1) == label_codes(task.judge)
-    log(f"{task.what}: {right.mean():.1%} of {len(right)} right, {seconds / 60:.1f} minutes")
+        if read_views(task) is None or not weights.is_file():
+            make_folder(weights.parent)
+            state = train_task(task, device=DEVICE, log=log)
+            card = make_card(task.recipe, labels=task.train["label"])
+            save_weights(weights, state, card.model_copy(update={"crop_scale": task.scale}))
 
 
 def lean(probabilities: np.ndarray, odds: float) -> np.ndarray:
@@ -137,13 +116,11 @@ def compare_nets(table: pd.DataFrame, told: dict[str, np.ndarray]) -> Iterator[l
         for name in others:
             own = answers[name][np.arange(len(truth)), truth]
             loss = -np.log(np.maximum(own, 1e-9)).mean()
-            for source in ("all", *sorted({*table["source"]})):
-                of = (table["source"] == source).to_numpy() | (source == "all")
-                pair = (right[first][of][None], right[name][of][None])
-                compared = compare_sides(*pair, truth[of], table["group"][of])
+            pair, sources = (right[first], right[name]), (ALL, *sorted({*table["source"]}))
+            for faces, compared in compare_by_source(*pair, table, sources):
                 rare = [f"{compared[RARE_CLASS][side]:.3f}" for side in ("before", "after")]
-                cells = [name, f"{odds:g}", f"{source}, {of.sum()} faces", f"{loss:.3f}"]
-                yield [*cells, " → ".join(rare), *show_gains(compared)]
+                cells = [name, f"{odds:g}", faces, f"{loss:.3f}", " → ".join(rare)]
+                yield [*cells, *show_gains(compared)]
 
 
 def main(prepared: Path, out: Path, imagenet: Path) -> None:
