@@ -13,8 +13,17 @@ import typer
 from typer.testing import CliRunner
 
 from data_prep.base.command import as_command, load_command
+from data_prep.base.files import RECORDS
 from data_prep.cli import app as data_prep_app
+from data_prep.datasets import convert, fetch, merge
+from data_prep.formats import predictions
+from data_prep.prepare import build
+from data_prep.prepare.page import PAGE
+from evaluate.options import METRICS_FILE
 from pipeline.cli import COMMANDS, check_options, trimask
+from pipeline.experiments import clean_effect, sweep
+from pipeline.inference import export
+from pipeline.review import suspects
 from tests.pipeline.makers import save_photo
 
 ROOT = Path(__file__).parents[1]
@@ -112,3 +121,10 @@ def test_unknown_engine_is_refused(tmp_path):
     result = CliRunner().invoke(trimask, ["run", str(tmp_path / "photos"), *options])
     assert result.exit_code == 2
     assert "'steam' is not one of" in result.output
+
+
+def test_folders_of_every_command_are_told_from_the_users():
+    """By the names that the commands write, so that none writes into another's."""
+    written = {build.MANIFEST, build.FACES, build.AUDIT, PAGE, merge.RECORD, convert.RECORD}
+    written |= {fetch.RECORD, METRICS_FILE, predictions.FILE, suspects.TABLE, sweep.TABLE}
+    assert written | {clean_effect.RESULT, export.RECORD} <= RECORDS

@@ -30,6 +30,7 @@ RESOLVED = {
     "sams-colour": "fc5bffdd",
     "sams-gray": "d619b3ef",
     "single-stage": "a7af7820",
+    "single-stage-lite0": "b08e16a9",
     "suspects": "e1638898",
 }
 """Hashes of the whole recipes that the figures in the headers were reached with."""
