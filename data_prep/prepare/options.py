@@ -12,11 +12,13 @@ import typer
 from data_prep.base.cluster import find_ray
 from data_prep.base.crop import CROP_SCALE
 from data_prep.base.errors import OptionError
-from data_prep.base.labels import parse_aliases
+from data_prep.base.labels import CLASSES, parse_aliases
 from data_prep.formats.contracts import Format, ReadOptions
 from data_prep.formats.csv import FIELDS, parse_columns
 
 BlurRule = Literal["binned", "global", "none"]
+
+ALIAS = f"Another name of a class; CLASS is one of {', '.join(CLASSES)}. May be repeated."
 
 MAJORITY_RATIO = 1.5  # The largest class keeps at most this multiple of the second class.
 
@@ -50,9 +52,9 @@ def check_scale(option: str, scale: float) -> None:
 class ReadingOptions:
     """How datasets are read: what can't be told from their files."""
 
-    alias: Annotated[list[str], typer.Option(metavar="NAME=CLASS")] = field(default_factory=list)
-    """Another name of a class; CLASS is one of with_mask, without_mask, mask_weared_incorrect.
-    May be repeated."""
+    alias: Annotated[list[str], typer.Option(metavar="NAME=CLASS", help=ALIAS)] = field(
+        default_factory=list
+    )
     format: Annotated[Format | None, typer.Option("--format")] = None
     """Of what is read; recognised by what is there if not given."""
     names: Annotated[Path | None, typer.Option(exists=True, dir_okay=False)] = None
