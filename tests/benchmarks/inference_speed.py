@@ -1,6 +1,8 @@
 """How fast run.py's pipeline is, against a plain loop with the same weights in the same run.
 
-python -m tests.benchmarks.inference_speed PHOTOS
+python -m tests.benchmarks.inference_speed PHOTOS [WEIGHTS]
+
+With WEIGHTS it is the pipeline with these, against the shipped ones, by torch and by ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +49,9 @@ class PlainLoop:
         state, self.card = load_weights(path, ClassifierCard)
         self.classifier: nn.Module = fill_net(state, self.card.architecture, path).eval()
 
-    def run(self, photos: PhotoSet, thresh: float = THRESH) -> list[tuple[str, Box, str]]:
+    def run(
+        self, photos: PhotoSet, out: object = None, thresh: float = THRESH
+    ) -> list[tuple[str, Box, str]]:
         """One photo after the other, anchors made anew, one classifier call for each face."""
         faces = []
         for image in photos.images:
@@ -72,37 +77,57 @@ class PlainLoop:
             return self.classifier(torch.cat(looks)).softmax(dim=1).mean(dim=0)
 
 
-def compare_speed(photos: PhotoSet, weights: Path, out: Path, rounds: int = 3) -> np.ndarray:
-    """Photos per second of the plain loop and of the pipeline, rounds × 2.
+Side = Callable[[PhotoSet, Path], object]
 
-    Both sides run in turn, A B A B …, after a warm-up; all photos are read anew each time.
+
+def by_pipeline(weights: Path, engine: str = "auto") -> Side:
+    """Photos as `run.py` runs them, into a folder, nothing drawn."""
+    nets = Predictor.load(weights, device=CPU, thresh=THRESH, engine=engine)
+    return lambda photos, out: predict_folder(photos, out, nets, draw=False)
+
+
+def compare_speed(
+    sides: Sequence[Side], photos: PhotoSet, out: Path, rounds: int = 3
+) -> np.ndarray:
+    """Photos per second of each side, rounds × sides.
+
+    They run in turn, A B A B …, after a warm-up; all photos are read anew each time.
     """
-    plain, ours = PlainLoop(weights), Predictor.load(weights, device=CPU, thresh=THRESH)
     few = PhotoSet(photos.root, photos.images[:2])
-    plain.run(few)
-    predict_folder(few, out / "warm-up", ours, draw=False)
-    seconds = np.zeros((rounds, 2))
+    seconds = np.zeros((rounds, len(sides)))
+    for number, side in enumerate(sides):
+        side(few, out / f"warm-up-{number}")
     for number in range(rounds):
-        began = time.perf_counter()
-        plain.run(photos)
-        between = time.perf_counter()
-        predict_folder(photos, out / f"round-{number}", ours, draw=False)
-        seconds[number] = between - began, time.perf_counter() - between
+        for place, side in enumerate(sides):
+            began = time.perf_counter()
+            side(photos, out / f"round-{number}-{place}")
+            seconds[number, place] = time.perf_counter() - began
     return len(photos.images) / seconds
 
 
-def main(photos: str, most: int = 150) -> None:
+def main(photos: str, weights: str | None = None, most: int = 150) -> None:
     """Compare on at most so many photos of a folder or glob."""
     with tempfile.TemporaryDirectory() as out:
         found = find_photos(photos, leave_out=Path(out))
         some = PhotoSet(found.root, found.images[:: -(-len(found.images) // most)])
-        rates = compare_speed(some, SHIPPED, Path(out))
-    plain, ours = np.median(rates, axis=0)
-    log(
-        f"{len(some.images)} photos: plain loop {plain:.2f} photos/s, pipeline {ours:.2f} "
-        f"photos/s, ratio {np.median(rates[:, 1] / rates[:, 0]):.2f} (medians of {len(rates)})"
-    )
+        if weights is None:
+            pairs = {"plain loop, pipeline": [PlainLoop(SHIPPED).run, by_pipeline(SHIPPED)]}
+        else:
+            pairs = {
+                f"shipped, {weights} by {engine}": [
+                    by_pipeline(one, engine) for one in (SHIPPED, Path(weights))
+                ]
+                for engine in ("torch", "onnx")
+            }
+        for names, sides in pairs.items():
+            rates = compare_speed(sides, some, Path(out) / names.rpartition(" ")[2])
+            (before, ours), ratios = np.median(rates, axis=0), rates[:, 1] / rates[:, 0]
+            log(
+                f"{len(some.images)} photos, {names}: {before:.2f} and {ours:.2f} photos/s, ratio "
+                f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}; "
+                f"medians of {len(rates)})"
+            )
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:3])

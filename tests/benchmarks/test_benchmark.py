@@ -32,7 +32,7 @@ def test_both_sides_find_the_same(photos, random_weights, tmp_path, monkeypatch)
     monkeypatch.setattr(make_anchors, "cache_clear", lambda: cleared.append(1))
     loop = PlainLoop(random_weights)
     loop.classifier.register_forward_hook(lambda net, inputs, out: calls.append(len(inputs[0])))
-    plain = loop.run(photos, 0.5)
+    plain = loop.run(photos, thresh=0.5)
     assert len(plain) >= 4
     assert (len(cleared), calls) == (3, [1] * len(plain))
     predictor = Predictor.load(random_weights, device=CPU, bf16=False)

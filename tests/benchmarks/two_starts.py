@@ -54,6 +54,7 @@ class Net:
 
 FIRST = Net("default", "default", ("shift=0.05",))
 LITE = Net("lite0", "lite0", ("sizes=[96,128]", "epochs=[4,5]"))
+UNDRAWN = Net("undrawn", "default", ("shift=0.05", "drawn=0"))
 TEACHERS = (FIRST, LITE)
 TAUGHT = Net(
     "distilled",
@@ -62,6 +63,7 @@ TAUGHT = Net(
     begins=FIRST.name,
     teachers=tuple(one.name for one in TEACHERS),
 )
+NETS = (*TEACHERS, UNDRAWN, TAUGHT)
 
 
 def plan_nets(faces: PreparedFaces, out: Path, imagenet: Path) -> tuple[np.ndarray, list[Task]]:
@@ -72,7 +74,7 @@ def plan_nets(faces: PreparedFaces, out: Path, imagenet: Path) -> tuple[np.ndarr
     for number in range(FOLDS):
         folder = out / f"fold-{number + 1}"
         own = [faces.table[fold != number], faces.table[fold == number]]
-        for net in (*TEACHERS, TAUGHT):
+        for net in NETS:
             sets = [*net.sets, *([f"init={imagenet}"] if net is LITE else [])]
             if net.begins:
                 paths = [str(find_weights(folder, name)) for name in net.teachers]
@@ -90,15 +92,14 @@ def find_weights(folder: Path, name: str) -> Path:
     return folder / name / f"{CLASSIFIER}.safetensors"
 
 
-def train_fold(tasks: list[Task], log: Log) -> None:
-    """Do what is left to do of a fold."""
-    for task in tasks:
-        weights = find_weights(task.file.parent, task.file.stem)
-        if read_views(task) is None or not weights.is_file():
-            make_folder(weights.parent)
-            state = train_task(task, device=DEVICE, log=log)
-            card = make_card(task.recipe, labels=task.train["label"])
-            save_weights(weights, state, card.model_copy(update={"crop_scale": task.scale}))
+def train_net(task: Task, log: Log) -> None:
+    """Train a net of a fold and keep it, unless that is done."""
+    weights = find_weights(task.file.parent, task.file.stem)
+    if read_views(task) is None or not weights.is_file():
+        make_folder(weights.parent)
+        state = train_task(task, device=DEVICE, log=log)
+        card = make_card(task.recipe, labels=task.train["label"])
+        save_weights(weights, state, card.model_copy(update={"crop_scale": task.scale}))
 
 
 def lean(probabilities: np.ndarray, odds: float) -> np.ndarray:
@@ -128,10 +129,10 @@ def main(prepared: Path, out: Path, imagenet: Path) -> None:
     faces = open_faces(prepared, load_recipe(FIRST.recipe, ClassifierRecipe, []), out)
     fold, tasks = plan_nets(faces, out, imagenet)
     log = Reporter().log
-    each = len(tasks) // FOLDS
-    calls = [(tasks[first : first + each],) for first in range(0, len(tasks), each)]
-    jobs = count_jobs(None, DEVICE, FOLDS)
-    call_at_once(train_fold, calls, jobs, "folds", device=DEVICE, log=log)
+    for taught in (False, True):
+        calls = [(task,) for task in tasks if (task.file.stem == TAUGHT.name) is taught]
+        jobs = count_jobs(None, DEVICE, len(calls))
+        call_at_once(train_net, calls, jobs, "nets", device=DEVICE, log=log)
     told: dict[str, np.ndarray] = {}
     for task in tasks:
         shares = told.setdefault(task.file.stem, np.empty((len(fold), len(CLASSES)), np.float32))
