@@ -114,14 +114,15 @@ def compare_nets(table: pd.DataFrame, told: dict[str, np.ndarray]) -> Iterator[l
     for odds in ODDS:
         answers = {name: lean(shares, odds) for name, shares in told.items()}
         right = {name: shares.argmax(axis=1) == truth for name, shares in answers.items()}
+        own = {name: one[np.arange(len(truth)), truth] for name, one in answers.items()}
+        loss = {name: -np.log(np.maximum(one, 1e-9)).mean() for name, one in own.items()}
         for name in others:
-            own = answers[name][np.arange(len(truth)), truth]
-            loss = -np.log(np.maximum(own, 1e-9)).mean()
             pair, sources = (right[first], right[name]), (ALL, *sorted({*table["source"]}))
             for faces, compared in compare_by_source(*pair, table, sources):
                 rare = [f"{compared[RARE_CLASS][side]:.3f}" for side in ("before", "after")]
-                cells = [name, f"{odds:g}", faces, f"{loss:.3f}", " → ".join(rare)]
-                yield [*cells, *show_gains(compared)]
+                losses = [f"{loss[one]:.3f}" for one in (first, name)]
+                told_of = (name, f"{odds:g}", faces, " → ".join(losses), " → ".join(rare))
+                yield [*told_of, *show_gains(compared)]
 
 
 def main(prepared: Path, out: Path, imagenet: Path) -> None:
