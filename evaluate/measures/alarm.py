@@ -112,7 +112,6 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         }
 
     numbers, intervals = case.measure(compute, dict.fromkeys(OUTCOMES, (CLASSES,)))
-    numbers["auc"], numbers["crops_auc"] = area_under_roc(faces), area_under_roc(crops)
     chosen = None
     if case.options.most_alarms is not None:
         chosen = choose_threshold(case, faces, detections.photo[pairs.false], scores[pairs.false])
@@ -227,12 +226,6 @@ def weighted_auc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
         ordered += np.einsum("rb,rb->b", sums[:, 1], behind)
         ends = before[-1].astype(np.float64)
     return share(ordered, ends.prod(axis=0))
-
-
-def area_under_roc(faces: ScoredFaces) -> float | None:
-    """Area under the ROC curve; None without faces of both kinds."""
-    corners = _trace_roc(faces)
-    return None if corners is None else float(np.trapezoid(corners[1], corners[0]))
 
 
 def describe_roc(faces: ScoredFaces) -> dict[str, Any] | None:
