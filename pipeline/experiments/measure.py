@@ -12,8 +12,15 @@ import pandas as pd
 import typer
 
 from data_prep.base.boxes import SIDES, BoxOffsets
+from data_prep.base.command import spell
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import make_folder, refuse_dataset_folders, refuse_other_table, write_json
+from data_prep.base.files import (
+    make_folder,
+    refuse_dataset_folders,
+    refuse_other_files,
+    refuse_other_table,
+    write_json,
+)
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
@@ -24,7 +31,7 @@ from evaluate.evaluation import evaluate, read_case
 from evaluate.inputs.predictions import Predictions, make_predictions
 from evaluate.measures.alignment import LEAST_FACES, fit_offsets, pair_boxes
 from evaluate.measures.headline import SIGNS, describe_headline
-from evaluate.options import EvaluateOptions
+from evaluate.options import METRICS_FILE, EvaluateOptions
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.tables import name_photos, show_figure
 from pipeline.inference.classifier import Classifier
@@ -162,10 +169,14 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     reports = options.reports
     outs = [reports, options.weights if options.write else None]
     data = PreparedData.open(options.prepared, *(out for out in outs if out))
+    if reports:  # What can't be written is told before all is measured.
+        for source in data.roots:
+            refuse_other_files(reports, f"{source}/{METRICS_FILE}", "--reports", beside=True)
+            refuse_other_files(reports / source, METRICS_FILE, "--reports")
     predictor = predictor or Predictor.load(options.weights, device=options.device, thresh=THRESH)
     assert predictor.classifier is not None
     if reports:
-        make_folder(reports)  # What can't be written is told before all is measured.
+        make_folder(reports)
     log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]
@@ -273,7 +284,8 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     figures = {side: (getattr(offsets, side), *ends[side]) for side in SIDES}
     cells = [(side, *(f"{share:+.3f}" for share in row)) for side, row in figures.items()]
     typer.echo(markdown_table(("side moves, of the box", "median", "from", "to"), cells))
-    log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; run --boxes {out}")
+    use = spell("run", "PHOTOS", "--boxes", out)
+    log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; {use}")
 
 
 def classify(options: ClassifyOptions) -> None:
