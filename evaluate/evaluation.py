@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data_prep.base.files import refuse_other_files
+from data_prep.base.files import as_path, refuse_other_files
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
 from evaluate.arrays import GroundTruth
@@ -76,8 +76,9 @@ class Evaluation:
         """
         from evaluate.report.outputs import write_outputs
 
-        refuse_other_files(Path(folder), METRICS_FILE, "save", mark=None, beside=True)
-        return write_outputs(self.case, self.metrics, Path(folder))
+        out = as_path("folder", folder)
+        refuse_other_files(out, METRICS_FILE, "save", mark=None, beside=True)
+        return write_outputs(self.case, self.metrics, out)
 
 
 def evaluate(
