@@ -51,6 +51,7 @@ if Path(sys.argv[0]).stem == "trimask" and parent_process() is None:  # The comm
 
     end_when_interrupted()
 
+from data_prep.base.files import as_path  # noqa: E402
 from data_prep.base.photo import PhotoError  # noqa: E402
 from data_prep.base.progress import log, tell  # noqa: E402
 from data_prep.formats import predictions as tables  # noqa: E402
@@ -205,7 +206,7 @@ class Results(_Shown, Sequence[Faces]):
         """
         import numpy as np
 
-        from data_prep.base.files import OutputError, as_path, refuse_other_files
+        from data_prep.base.files import OutputError, refuse_other_files
         from pipeline.inference.draw import save_drawing
         from pipeline.inference.sinks import write_photo_table
 
@@ -320,7 +321,6 @@ def load(
     >>> load(device="cpu").predict(EXAMPLE, thresh=0.9)[0].label
     'without_mask'
     """
-    from data_prep.base.files import as_path
     from pipeline.inference.predictor import Predictor
     from pipeline.nets.options import HIGH, NORMAL, SHIPPED, find_boxes
 
@@ -360,7 +360,6 @@ def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> L
     >>> load(learn).predict("photo.jpg").plot()  # doctest: +SKIP
     """
     from data_prep.base.command import tell_missing
-    from data_prep.base.files import as_path
 
     folder = as_path("prepared", prepared)
     with tell_missing():
@@ -393,7 +392,6 @@ def evaluate(
     >>> evaluate("annotations", model.predict("photos")).metrics["map50"]  # doctest: +SKIP
     """
     from data_prep.base.command import check_values
-    from data_prep.base.files import as_path
     from data_prep.formats.predictions import tabulate_predictions
     from evaluate.evaluation import evaluate as measure
     from evaluate.inputs.predictions import make_predictions

@@ -21,9 +21,9 @@ from pipeline.inference.cluster import Cluster
 from pipeline.inference.looks import find_unlike
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
-from pipeline.inference.saves import Saves, clear_stale, hash_entries
+from pipeline.inference.saves import Saves, clear_stale
 from pipeline.inference.sinks import Drawings, Entry, Journal, write_photo_table
-from pipeline.inference.sources import ANNOTATED, RECORDS, SUMMARY, TRACKS, PhotoSet, spell
+from pipeline.inference.sources import ANNOTATED, SUMMARY, TRACKS, PhotoSet, spell
 from pipeline.inference.video.clips import VideoOptions
 from pipeline.inference.video.follow import Kept, follow_videos
 from pipeline.inference.video.tracks import COLUMNS
@@ -108,8 +108,7 @@ def predict_folder(
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
     videos = [one.photo for one in kept]
     asked = saves.names if not left else ()
-    inputs = hash_entries(entries) if asked or (out / RECORDS).exists() else ""
-    saved = clear_stale(out, inputs, asked)  # Before the table that it would lie beside.
+    inputs, saved = clear_stale(entries, out, asked)  # Before the table that it would lie beside.
     all_rows = chain(rows, *(one.rows() for one in kept))
     further = {"video": bool(kept), "unsure": predictor.unsure, "spreadsheet": spreadsheet}
     predictions.write_predictions(out / predictions.FILE, all_rows, **further)

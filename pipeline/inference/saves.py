@@ -1,10 +1,11 @@
 """What run.py writes beside the table where `--save` asks for it."""
 
 import base64
+import errno
 import hashlib
 import json
 import tempfile
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,14 +16,7 @@ import numpy as np
 from data_prep.base.boxes import turn_box_back, turn_size
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import OptionError
-from data_prep.base.files import (
-    PART,
-    OutputError,
-    OutputFolder,
-    sha256_of,
-    write_atomically,
-    writing,
-)
+from data_prep.base.files import PART, OutputFolder, sha256_of, write_atomically, writing
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import AnnotatedPhoto
@@ -96,19 +90,18 @@ class Saves:
         return {name: out / FILES.get(name, name) for name in places}
 
 
-def hash_entries(entries: Sequence[Entry]) -> str:
-    """Hash of what was predicted of which files, by which what was saved of it is known."""
-    told = json.dumps([asdict(entry) for entry in entries])
-    return hashlib.sha256(told.encode()).hexdigest()
-
-
-def clear_stale(out: Path, inputs: str, asked: Container[str]) -> dict[str, Path]:
+def clear_stale(
+    entries: Sequence[Entry], out: Path, asked: Collection[str]
+) -> tuple[str, dict[str, Path]]:
     """Remove what earlier runs saved of other predictions, unless it is to be written anew.
 
-    Gives the place of what stays. Raises `OutputError`: a file of the rest was changed since.
+    Gives the hash of these, and the place of what stays. Raises `OutputError`: a file of the rest
+    was changed since.
     """
-    kept = {}
-    for record in sorted((out / RECORDS).glob("*.json")):
+    kept, records = {}, sorted((out / RECORDS).glob("*.json"))
+    told = json.dumps([asdict(entry) for entry in entries]) if asked or records else ""
+    inputs = hashlib.sha256(told.encode()).hexdigest()
+    for record in records:
         name, folder = record.stem, OutputFolder(out, f"{RECORDS}/{record.name}")
         if (folder.read_record() or {}).get("inputs") == inputs and name not in asked:
             kept[name] = out / FILES.get(name, name)
@@ -118,7 +111,7 @@ def clear_stale(out: Path, inputs: str, asked: Container[str]) -> dict[str, Path
             folder.swap_in(out, {"files": {}, "photos": {}})
             record.unlink()
             log(f"{name} of an earlier run is removed: it was of other predictions")
-    return kept
+    return inputs, kept
 
 
 @contextmanager
@@ -129,7 +122,7 @@ def _renew(out: Path, name: str, inputs: str) -> Iterator[Path]:
         yield staging / FILES.get(name, name)
         files = {p.relative_to(staging): p for p in sorted(staging.rglob("*")) if p.is_file()}
         if not all((out / f).parent.resolve().is_relative_to(out.resolve()) for f in files):
-            raise OutputError(f"{out / name}: can't be written (a link is in the way).")
+            raise OSError(errno.ELOOP, "a link is in the way")
         told = {file.as_posix(): sha256_of(path) for file, path in files.items()}
         record = {"inputs": inputs, "files": told, "photos": {}}
         OutputFolder(out, f"{RECORDS}/{name}.json").swap_in(staging, record)

@@ -128,7 +128,8 @@ def follow_videos(
         while film_name != name and film_name in videos:
             film_name += ".mp4"
         path = out / ANNOTATED / film_name if draw_from is not None else None
-        if not path and not kept.state.parts:  # It would show what another run saw.
+        if not (path or kept.state.parts or isinstance(source, Live) or source.dead):
+            # It would show what another run saw.
             files.remove_written(out / ANNOTATED, film_name)
         done.append(kept)
         if not kept.state.whole or (path and kept.state.frames and not path.is_file()):

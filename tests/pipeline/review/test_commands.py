@@ -190,6 +190,12 @@ def test_review_opens_with_likely_errors(tmp_path, served, option, count):
 
 def test_out_and_in_by_sheet(found, ledger, tmp_path):
     before, sheet = hash_tree(found.parent), tmp_path / "sheet.csv"
+    (tmp_path / "other-pages").mkdir()
+    (tmp_path / "other-pages" / "thesis.txt").write_text("mine")
+    other = tmp_path / "other.csv"
+    refused = call("review", found, "--by", "ada", "--ledger", ledger, "--export", other)
+    assert_refused(refused, tmp_path / "other-pages", "holds other files")
+    assert not other.exists()
     result = call("review", found, "--by", "ada", "--ledger", ledger, "--export", sheet)
     assert result.exit_code == 0
     assert (tmp_path / "sheet-pages" / "page-001.png").is_file()
