@@ -51,6 +51,7 @@ if Path(sys.argv[0]).stem == "trimask" and parent_process() is None:  # The comm
 
     end_when_interrupted()
 
+from data_prep.base.files import as_path  # noqa: E402
 from data_prep.base.photo import PhotoError  # noqa: E402
 from data_prep.base.progress import log, tell  # noqa: E402
 from data_prep.formats import predictions as tables  # noqa: E402
@@ -209,16 +210,17 @@ class Results(_Shown, Sequence[Faces]):
         from pipeline.inference.draw import save_drawing
         from pipeline.inference.sinks import write_photo_table
 
-        refuse_other_files(Path(folder), tables.PHOTOS_FILE, "save", mark=None)
-        if (Path(folder) / sources.JOURNAL).exists():
+        out = as_path("folder", folder)
+        refuse_other_files(out, tables.PHOTOS_FILE, "save", mark=None)
+        if (out / sources.JOURNAL).exists():
             raise OutputError(f"{folder}: holds a run of run.py; choose another folder with save.")
         rows = self._rows()
         asked = any(row.unsure is not None for row in rows)
-        tables.write_predictions(Path(folder) / tables.FILE, rows, unsure=asked)
-        write_photo_table(Path(folder), [one.to_row() for one in self.photos])
+        tables.write_predictions(out / tables.FILE, rows, unsure=asked)
+        write_photo_table(out, [one.to_row() for one in self.photos])
         for one in self.photos:
             if not one.error:
-                save_drawing(Path(folder) / sources.ANNOTATED / one.name, np.asarray(one.plot()))
+                save_drawing(out / sources.ANNOTATED / one.name, np.asarray(one.plot()))
 
 
 @dataclass(frozen=True)
@@ -322,7 +324,7 @@ def load(
     from pipeline.inference.predictor import Predictor
     from pipeline.nets.options import HIGH, NORMAL, SHIPPED, find_boxes
 
-    path = Path(weights) if isinstance(weights, (str, Path)) else SHIPPED
+    path = as_path("weights", weights) if isinstance(weights, (str, Path)) else SHIPPED
     given = weights is not None and not isinstance(weights, (str, Path))
     engine = "torch" if given and engine == "auto" else engine
     flags = (("bf16", bf16, (True, False, None)), ("unsure", unsure, (True, False)))
@@ -359,9 +361,10 @@ def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> L
     """
     from data_prep.base.command import tell_missing
 
+    folder = as_path("prepared", prepared)
     with tell_missing():
         from pipeline.training.learner import make_learner
-    return make_learner(prepared, recipe, **changes)
+    return make_learner(folder, recipe, **changes)
 
 
 def evaluate(
@@ -396,9 +399,10 @@ def evaluate(
 
     if not isinstance(annotations, (str, Path)):
         raise TypeError("annotations come first, as a path; then what predict gave.")
+    annotations = as_path("annotations", annotations)
     how = EvaluateOptions(**check_values(EvaluateOptions, options))
     if isinstance(faces, (str, Path)):
-        return measure(annotations, faces, how)
+        return measure(annotations, as_path("faces", faces), how)
     if isinstance(faces, (Faces, list, tuple)):
         faces = Results(tuple([faces] if isinstance(faces, Faces) else faces))
     if not (isinstance(faces, Results) and all(isinstance(one, Faces) for one in faces)):

@@ -151,10 +151,10 @@ def describe_summary(summary: Mapping[str, Any], prepared: Path = Path("PREPARED
                 names = chain(["all.jsonl"], (f"all-{number}.jsonl" for number in count(2)))
                 ledger = next(name for name in names if not Path(name).exists())
                 copying = f"cat {shlex.join(paths)} > {ledger}; "
-            how = f"{shlex.join([str(prepared), '--disputed', '--ledger', ledger])} --by NAME"
+            how = spell("review", prepared, "--disputed", "--ledger", ledger, "--by", "NAME")
             then = f"then build with --decisions {shlex.quote(ledger)} alone"
             told = f"disputes   to settle them, one who disagrees decides anew, as NAME: {copying}"
-            lines.append(f"{told}{spell('review')} {how}; {then}")
+            lines.append(f"{told}{how}; {then}")
     return lines
 
 

@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data_prep.base.files import as_path, refuse_other_files
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
 from evaluate.arrays import GroundTruth
@@ -19,7 +20,7 @@ from evaluate.inputs.truth import read_truth
 from evaluate.measures import alarm, alignment, calibration, curves, errors, headline, sanity, sizes
 from evaluate.measures.case import Case
 from evaluate.measures.headline import Record
-from evaluate.options import EvaluateOptions
+from evaluate.options import METRICS_FILE, EvaluateOptions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,11 +71,14 @@ class Evaluation:
     def save(self, folder: str | Path) -> list[Path]:
         """Write metrics.json, report.html and CSV tables into a folder; other files there stay.
 
-        Gives the report and metrics.json; an `OutputError` where something can't be written.
+        Gives the report and metrics.json; an `OutputError` where something can't be written, or in
+        a folder of another command.
         """
         from evaluate.report.outputs import write_outputs
 
-        return write_outputs(self.case, self.metrics, Path(folder))
+        out = as_path("folder", folder)
+        refuse_other_files(out, METRICS_FILE, "save", mark=None, beside=True)
+        return write_outputs(self.case, self.metrics, out)
 
 
 def evaluate(

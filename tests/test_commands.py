@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from data_prep.base.command import as_command, load_command
+from data_prep.base.command import Command, as_command, load_command, spell
 from data_prep.base.files import RECORDS
 from data_prep.cli import app as data_prep_app
 from data_prep.datasets import convert, fetch, merge
@@ -74,6 +75,29 @@ def test_text_below_a_field_is_its_help():
         ("--seed", "Of the shuffling. [default: 0]"),
     ):
         assert any(name in line and text in " ".join(line.split()) for line in shown.splitlines())
+
+
+def test_help_may_be_asked_for_again_and_again():
+    def show(options: Options) -> None:
+        """Show them."""
+
+    app = typer.Typer()
+    app.command(cls=Command)(as_command(show))
+    command = typer.main.get_command(app)
+    context = command.make_context("show", ["photos"])
+    first = [one.display_type(context) for one in command.get_params(context)]
+    for _ in range(sys.getrecursionlimit()):
+        params = command.get_params(context)
+    assert [one.display_type(context) for one in params] == first
+
+
+@pytest.mark.parametrize("name", ["trimask", "python"])
+def test_commands_of_other_steps_can_be_pasted(name, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [name])
+    told = spell("review", Path("my suspects"), "--by", "Ada's", "PHOTOS")
+    start = ["trimask"] if name == "trimask" else ["python", "-m", "pipeline"]
+    assert shlex.split(told) == [*start, "review", "my suspects", "--by", "Ada's", "PHOTOS"]
+    assert told.endswith(" PHOTOS")
 
 
 def test_no_command_of_data_prep_is_missing():

@@ -238,10 +238,14 @@ def test_nothing_that_can_be_read(photos, run):
     assert "drawn: " not in fresh.stdout
 
 
-def test_what_an_earlier_run_left_is_named(run):
-    left = "note: still as an earlier run left it: blurred; --draw or --save writes it anew"
-    for options, told in ((("--save", "blurred"), False), ((), False), (("--thresh", 0.3), True)):
-        assert (left in run(*options).stderr) == told
+def test_what_an_earlier_run_saved_is_named_while_it_belongs_to_the_table(run, photos, tmp_path):
+    place = tmp_path / "out" / "blurred"
+    save_photo(photos / "dim.png", level=150)  # a score of 0.59
+    for options, there in ((("--save", "blurred"), True), ((), True), (("--thresh", 0.7), False)):
+        done = run(*options)
+        assert done.exit_code == 0
+        assert (f"blurred: {place}" in done.stdout) == place.exists() == there
+    assert "blurred of an earlier run is removed: it was of other predictions" in done.stderr
 
 
 def test_what_is_passed_over_is_counted_and_named(run, photos, tmp_path):

@@ -336,6 +336,26 @@ def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):
             trimask.evaluate(root, results, **{name: value})
 
 
+@pytest.mark.parametrize("wrong", [5, None, [], [5], b"out", "", {}, True])
+def test_what_is_no_path_is_told_by_the_name_of_the_argument(model, photos, tmp_path, wrong):
+    results = model.predict(photos)
+    before = {*tmp_path.rglob("*")}
+    calls = {
+        "folder": (results.save, results[0].save),
+        "prepared": (trimask.learner,),
+        "annotations": (lambda one: trimask.evaluate(one, results),),
+        "faces": (lambda one: trimask.evaluate(photos, one),) if wrong not in ([], [5]) else (),
+        "weights": (trimask.load,) if wrong is not None else (),
+        "device": (lambda one: trimask.load(device=one),),
+        "engine": (lambda one: trimask.load(device="cpu", engine=one),),
+    }
+    for name, functions in calls.items():
+        for function in functions:
+            with pytest.raises((ValueError, TypeError), match=rf"^(unknown )?{name}\b"):
+                function(wrong)
+    assert {*tmp_path.rglob("*")} == before
+
+
 @pytest.mark.parametrize("wrong", [{"bf16": "yes"}, {"unsure": 0.9}, {"boxes": 1}, {"quality": 1}])
 def test_wrong_ways_to_load_are_named(wrong):
     with pytest.raises(ValueError, match=rf"{next(iter(wrong))}="):

@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,12 +44,16 @@ PACKAGES = {
 }
 
 
-def spell(command: str) -> str:
-    """A command of another step, called as this one was: as `trimask …`, or as in a checkout."""
-    if Path(sys.argv[0]).stem == "trimask":
-        return f"trimask {command}"
+def spell(command: str, *words: object) -> str:
+    """A command of another step, called as this one was: as `trimask …`, or as in a checkout.
+
+    Its words are quoted where a shell needs that, so that it can be pasted.
+    """
     where = PACKAGES[command]
-    return f"python {where}{command if where.endswith(' ') else ''}"
+    start = f"python {where}{command if where.endswith(' ') else ''}"
+    if Path(sys.argv[0]).stem == "trimask":
+        start = f"trimask {command}"
+    return " ".join([start, *(shlex.quote(str(word)) for word in words)])
 
 
 EXTRAS = {
@@ -163,12 +168,13 @@ class _PlainHelp:
         """As of typer."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for one in params:
-            one.display_type = partial(_name_type, one.display_type)
+            one.display_type = partial(_name_type, one)
         return params
 
 
-def _name_type(show: Callable[..., str], ctx: Any) -> str:
-    name = re.sub(r"list\[(.*)\]", r"\1", show(ctx)).replace(" range>", ">")
+def _name_type(one: Any, ctx: Any) -> str:
+    shown = type(one).display_type(one, ctx)  # Its own stands there already, from the second call.
+    name = re.sub(r"list\[(.*)\]", r"\1", shown).replace(" range>", ">")
     return {"<Path>": "<path>", "<bool>": ""}.get(name, name)
 
 

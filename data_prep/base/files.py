@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from filelock import lock_descriptor
 
-from data_prep.base.errors import DatasetError, UserError
+from data_prep.base.errors import DatasetError, OptionError, UserError
 from data_prep.base.progress import show_progress
 from data_prep.base.records import AnnotatedPhoto, Finding
 
@@ -28,6 +28,13 @@ STAGING = ".staging"
 
 class OutputError(UserError, OSError):
     """An output that can't be written; the message names it and what to do."""
+
+
+def as_path(name: str, value: object) -> Path:
+    """A path given from Python; an `OptionError` names the argument where it is none, or empty."""
+    if not isinstance(value, (str, os.PathLike)) or value == "":
+        raise OptionError(f"{name}={value!r}: give a path.")
+    return Path(value)
 
 
 @contextmanager

@@ -179,7 +179,8 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
         raise DatasetError(f"{path}: {_explain(error)}") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"{path}: can't be read as TOML ({reason}).") from error
+        form = 'Such a table has, for each dataset, the lines [sources.NAME] and path = "FOLDER".'
+        raise DatasetError(f"{path}: can't be read as TOML ({reason}). {form}") from error
     folders: dict[str, Path] = {}
     for name, source in table.sources.items():
         _check_source(source, name, table.classes, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -141,11 +142,12 @@ def find_folder(root: Path) -> Path:
 
 def explain_archive(path: Path) -> str:
     """What to do with a dataset that is packed."""
-    name = path.name.lower()
+    name, file = path.name.lower(), shlex.quote(str(path))
+    folder = shlex.quote(str(path.with_name(path.name.split(".")[0] or "dataset")))
     tool = "zipfile -e" if name.endswith(".zip") else "tarfile -e"
-    how = f": python -m {tool} {path.name} {path.name.split('.')[0] or 'dataset'}"
+    how = f": python -m {tool} {file} {folder}"
     if name.endswith(".gz") and not name.endswith(".tar.gz"):
-        how = f": python -m gzip -d {path.name}"
+        how = f": python -m gzip -d {file}"
     how = "" if name.endswith((".7z", ".rar")) else how
     return f"{path}: an archive; unpack it and give the folder{how}"
 

@@ -112,7 +112,6 @@ def describe_alarm(case: Case) -> dict[str, Any]:
         }
 
     numbers, intervals = case.measure(compute, dict.fromkeys(OUTCOMES, (CLASSES,)))
-    numbers["auc"], numbers["crops_auc"] = area_under_roc(faces), area_under_roc(crops)
     chosen = None
     if case.options.most_alarms is not None:
         chosen = choose_threshold(case, faces, detections.photo[pairs.false], scores[pairs.false])
@@ -229,31 +228,19 @@ def weighted_auc(ranked: RankedCounts, weights: FloatArray) -> FloatArray:
     return share(ordered, ends.prod(axis=0))
 
 
-def area_under_roc(faces: ScoredFaces) -> float | None:
-    """Area under the ROC curve; None without faces of both kinds."""
-    corners = _trace_roc(faces)
-    return None if corners is None else float(np.trapezoid(corners[1], corners[0]))
-
-
 def describe_roc(faces: ScoredFaces) -> dict[str, Any] | None:
     """At most `MOST_POINTS` corners of the ROC curve, both ends among them, as three lists.
 
     `threshold` is None at the point where no face is. None without faces of both kinds.
     """
-    corners = _trace_roc(faces)
-    if corners is None:
-        return None
-    steps = np.linspace(0, corners.shape[1] - 1, min(corners.shape[1], MOST_POINTS))
-    fpr, tpr, thresholds = corners[:, np.unique(np.round(steps).astype(np.int64))].tolist()
-    return {"fpr": fpr, "tpr": tpr, "threshold": [None, *thresholds[1:]]}
-
-
-def _trace_roc(faces: ScoredFaces) -> FloatArray | None:
-    """Where the ROC curve bends, (3, K): false and true positive rates, and scores, falling."""
     if faces.due.all() or not faces.due.any():
         return None
     scores, ranks = np.unique(-faces.scores, return_inverse=True)
     counts = tally(ranks, faces.due, photos=len(scores), shape=[2]).cumsum(axis=0)
+    # Only where the curve bends.
     bends = np.r_[True, np.diff(counts, 2, axis=0).any(axis=1), True][: len(scores)]
     corners = np.column_stack([counts / counts[-1], -scores])[bends]
-    return np.vstack([[0, 0, np.inf], corners]).T
+    corners = np.vstack([[0, 0, np.inf], corners]).T
+    steps = np.linspace(0, corners.shape[1] - 1, min(corners.shape[1], MOST_POINTS))
+    fpr, tpr, thresholds = corners[:, np.unique(np.round(steps).astype(np.int64))].tolist()
+    return {"fpr": fpr, "tpr": tpr, "threshold": [None, *thresholds[1:]]}

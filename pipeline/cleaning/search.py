@@ -211,7 +211,7 @@ def suspects(options: SuspectsOptions) -> None:
         about = f"{tell_likely(likely)} in " if likely else ""
         report.finish(
             f"{about}{tell(len(table), 'face')}, the most suspect first: {out}; look at "
-            f"{out / SHEET}, then: {spell('review')} {out}",
+            f"{out / SHEET}, then: {spell('review', out)}",
             folder=out,
             table=out / TABLE,
             sheet=out / SHEET,

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 import typer
 
+from data_prep.base import files
 from data_prep.base.boxes import SIDES, BoxOffsets
+from data_prep.base.command import spell
 from data_prep.base.errors import DatasetError
-from data_prep.base.files import make_folder, refuse_dataset_folders, refuse_other_table, write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log, show_progress, tell
 from data_prep.base.records import Box
@@ -24,7 +25,7 @@ from evaluate.evaluation import evaluate, read_case
 from evaluate.inputs.predictions import Predictions, make_predictions
 from evaluate.measures.alignment import LEAST_FACES, fit_offsets, pair_boxes
 from evaluate.measures.headline import SIGNS, describe_headline
-from evaluate.options import EvaluateOptions
+from evaluate.options import METRICS_FILE, EvaluateOptions
 from evaluate.report.outputs import REPORT
 from pipeline.experiments.tables import name_photos, show_figure
 from pipeline.inference.classifier import Classifier
@@ -162,10 +163,13 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
     reports = options.reports
     outs = [reports, options.weights if options.write else None]
     data = PreparedData.open(options.prepared, *(out for out in outs if out))
+    if reports:  # What can't be written is told before all is measured.
+        for source in data.roots:
+            files.refuse_other_files(reports, f"{source}/{METRICS_FILE}", "--reports", beside=True)
+            files.refuse_other_files(reports / source, METRICS_FILE, "--reports")
+        files.make_folder(reports)
     predictor = predictor or Predictor.load(options.weights, device=options.device, thresh=THRESH)
     assert predictor.classifier is not None
-    if reports:
-        make_folder(reports)  # What can't be written is told before all is measured.
     log(f"nets: {predictor.origin}")
     learnt_from = predictor.classifier.card.training.get("data", {}).get("faces_sha256")
     known = data.data["faces_sha256"]
@@ -205,13 +209,13 @@ def measure_weights(options: MeasureOptions, predictor: Predictor | None = None)
 
 def write_to_cards(results: dict[str, Any], weights: Path) -> None:
     """Put the figures on the cards; the weights and their hashes stay as they are."""
-    files = find_weights(weights)
+    nets = find_weights(weights)
     for name, kind, parts in (
         (DETECTOR, DetectorCard, ("detector_alone",)),
         (CLASSIFIER, ClassifierCard, ("both_stages", "classifier_alone")),
     ):
-        if name in files:  # Else the shipped one stood in for it.
-            card = read_card(path := files[name].with_suffix(".json"), kind)
+        if name in nets:  # Else the shipped one stood in for it.
+            card = read_card(path := nets[name].with_suffix(".json"), kind)
             if isinstance(card, ClassifierCard):
                 card.sets = results.get("sets", card.sets)
             card.results["measured"] = {
@@ -221,7 +225,7 @@ def write_to_cards(results: dict[str, Any], weights: Path) -> None:
                 for key, value in results.items()
                 if key != "sets"
             }
-            write_json(path, card.model_dump(mode="json"))
+            files.write_json(path, card.model_dump(mode="json"))
 
 
 def describe_results(results: dict[str, Any]) -> str:
@@ -252,7 +256,7 @@ def measure(options: MeasureOptions) -> None:
 def fit_boxes(options: FitBoxesOptions) -> None:
     """Measure how a dataset's annotators draw boxes, against the detector's: for run --boxes."""
     dataset, out = options.dataset, options.out
-    refuse_dataset_folders([out.parent], [dataset], around=True)
+    files.refuse_dataset_folders([out.parent], [dataset], around=True)
     if out.exists():
         BoxOffsets.read(out)  # Another's file is refused.
     photos = find_only_photos(str(dataset))
@@ -273,14 +277,15 @@ def fit_boxes(options: FitBoxesOptions) -> None:
     figures = {side: (getattr(offsets, side), *ends[side]) for side in SIDES}
     cells = [(side, *(f"{share:+.3f}" for share in row)) for side, row in figures.items()]
     typer.echo(markdown_table(("side moves, of the box", "median", "from", "to"), cells))
-    log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; run --boxes {out}")
+    use = spell("run", "PHOTOS", "--boxes", out)
+    log(f"{tell(offsets.faces, 'face')} of {tell(offsets.photos)}: {out}; {use}")
 
 
 def classify(options: ClassifyOptions) -> None:
     """Classify the annotated faces, as if the detector were perfect: a table for evaluate."""
     table = options.table
     identify_data(options.prepared, table.parent)
-    refuse_other_table(table, tables.REQUIRED, "faces")
+    files.refuse_other_table(table, tables.REQUIRED, "faces")
     faces = read_faces(options.prepared)
     chosen = faces[faces["split"] == options.split]
     if chosen.empty:

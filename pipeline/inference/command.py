@@ -191,10 +191,6 @@ def tell_result(
         typer.echo(f"drawn: {options.out / 'annotated'}")
     for name, file in summary["saved"].items():
         typer.echo(f"{name}: {options.out / file}")
-    others = sources.BESIDE - {*summary["saved"].values(), "annotated" if options.draw else ""}
-    old = ", ".join(sorted(name for name in others if (options.out / name).exists()))
-    if old and summary["photos_done_now"]:
-        log(f"note: still as an earlier run left it: {old}; --draw or --save writes it anew")
     for item in summary["unreadable"]:
         log(f"unreadable: {item['reason']}")
     if photos.passed_over:

@@ -169,7 +169,7 @@ def make_engine(name: str, net: nn.Module | bytes, device: object, *, bf16: bool
     """The engine of that name; `auto` is what takes the net as it is. Raises `EngineError`."""
     if name == AUTO:
         name = ONNX if isinstance(net, bytes) else TORCH
-    if name not in ENGINES:
+    if name not in [*ENGINES]:  # What has no hash is not in there either.
         known = ", ".join([AUTO, *ENGINES])
         raise EngineError(f"unknown engine '{name}': this version has {known}.")
     try:

@@ -76,7 +76,8 @@ def export(options: ExportOptions) -> None:
         faces = f"{tell(told['photos'])}, {tell(told['faces'], 'face')}"
         typer.echo(f"{what}: {faces}, all the same but for rounding (largest: {worst})")
     if options.to == "onnx":
-        typer.echo(f"here, also without PyTorch: {spell('run')} PHOTOS --weights {options.out}")
+        use = spell("run", "PHOTOS", "--weights", options.out)
+        typer.echo(f"here, also without PyTorch: {use}")
     out = "what comes out is before softmax, NMS and thresholds"
     typer.echo(f"in programs of yours: the card in each file says what to feed; {out}")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.base.boxes import UPRIGHT
-from data_prep.base.files import write_json
+from data_prep.base.files import OutputError, refuse_other_table, write_json
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import show_progress
 from data_prep.base.tables import write_csv
@@ -21,7 +21,7 @@ from pipeline.inference.cluster import Cluster
 from pipeline.inference.looks import find_unlike
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, list_rows
-from pipeline.inference.saves import Saves
+from pipeline.inference.saves import Saves, clear_stale
 from pipeline.inference.sinks import Drawings, Entry, Journal, write_photo_table
 from pipeline.inference.sources import ANNOTATED, SUMMARY, TRACKS, PhotoSet, spell
 from pipeline.inference.video.clips import VideoOptions
@@ -107,20 +107,25 @@ def predict_folder(
     rows = (row for e in entries for row in list_rows(e.photo.image, e.faces, e.photo.orientation))
     done = [replace(entry.photo, image=spell(entry.photo.image)) for entry in entries]
     videos = [one.photo for one in kept]
+    asked = saves.names if not left else ()
+    inputs, saved = clear_stale(entries, out, asked)  # Before the table that it would lie beside.
     all_rows = chain(rows, *(one.rows() for one in kept))
     further = {"video": bool(kept), "unsure": predictor.unsure, "spreadsheet": spreadsheet}
     predictions.write_predictions(out / predictions.FILE, all_rows, **further)
-    ran = [*done, *videos]
+    ran, tracks = [*done, *videos], out / f"{TRACKS}.csv"
     write_photo_table(out, ran, spreadsheet=spreadsheet)
     if kept:
         told = (row.values() for one in kept for row in one.state.tracks)
-        write_csv(out / f"{TRACKS}.csv", chain([COLUMNS], told), spreadsheet=spreadsheet)
-    saved = {}
-    if not left and saves.names:
+        write_csv(tracks, chain([COLUMNS], told), spreadsheet=spreadsheet)
+    else:
+        with suppress(OutputError):  # A file of someone else stays.
+            refuse_other_table(tracks, COLUMNS, "persons")
+            tracks.unlink(missing_ok=True)
+    if asked:
         with clock.measure("save"):
-            saved = saves.write(entries, photos, out)
-    seconds, asked = time.perf_counter() - began, {*todo} - left
-    now = sum(entry.photo.image in asked and not entry.photo.reason for entry in entries)
+            saved |= saves.write(entries, photos, out, inputs)
+    seconds, tried = time.perf_counter() - began, {*todo} - left
+    now = sum(entry.photo.image in tried and not entry.photo.reason for entry in entries)
     stages = {"total": seconds, "detect": 0.0, "classify": 0.0} | clock.seconds
     ranges = predictor.classifier.card.looks if predictor.classifier else {}
     read = [row for row in done if not row.reason]

@@ -1,12 +1,13 @@
 """What run.py writes beside the table where `--save` asks for it."""
 
 import base64
+import errno
+import hashlib
 import json
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from data_prep.base.boxes import turn_box_back, turn_size
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import OptionError
-from data_prep.base.files import PART, write_atomically, writing
+from data_prep.base.files import PART, OutputFolder, sha256_of, write_atomically, writing
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import AnnotatedPhoto
@@ -25,9 +26,10 @@ from data_prep.formats.registry import FORMATS
 from pipeline.inference.draw import blur_faces, save_drawing
 from pipeline.inference.records import Face, Frame, round_box
 from pipeline.inference.sinks import Entry
-from pipeline.inference.sources import ANNOTATED, SAVED, PhotoSet, spell
+from pipeline.inference.sources import ANNOTATED, RECORDS, SAVED, PhotoSet, spell
 
 JSON, CROPS, BLURRED, GALLERY = SAVED
+FILES = {JSON: "predictions.json", GALLERY: "gallery.html"}  # The others are folders.
 
 MOST_SHOWN = 4000  # Faces of a gallery: about 12 MB. More are thinned out evenly.
 
@@ -51,21 +53,22 @@ class Saves:
         if self.blur and BLURRED not in self.names:
             raise OptionError(f"--blur: tells which classes --save {BLURRED} blurs; add it.")
 
-    def write(self, entries: Sequence[Entry], photos: PhotoSet, out: Path) -> dict[str, Path]:
+    def write(
+        self, entries: Sequence[Entry], photos: PhotoSet, out: Path, inputs: str
+    ) -> dict[str, Path]:
         """Write all into the output folder, anew; gives the place of each; raises `OutputError`."""
         good = [entry for entry in entries if not entry.photo.reason]
-        places = {}
-        for name in dict.fromkeys(self.names):
-            places[name] = out / {JSON: "predictions.json", GALLERY: "gallery.html"}.get(name, name)
-        if JSON in places:
-            lines = [json.dumps(describe_entry(e), ensure_ascii=False) for e in entries]
-            write_atomically(places[JSON], '{"photos": [\n' + ",\n".join(lines) + "\n]}\n")
-        for form, writer in FORMATS.items():
-            if form in places and form != CROPS:
-                names = writer.place([entry.photo.image for entry in good])
-                with _renew(places[form]) as folder:
-                    writer.write([_frame(e, photos.root, names) for e in good], CLASSES, folder)
-        with _renew(places.get(CROPS)) as crops, _renew(places.get(BLURRED)) as blurred:
+        with ExitStack() as stack:
+            asked = dict.fromkeys(self.names)
+            places = {name: stack.enter_context(_renew(out, name, inputs)) for name in asked}
+            if JSON in places:
+                lines = [json.dumps(describe_entry(e), ensure_ascii=False) for e in entries]
+                write_atomically(places[JSON], '{"photos": [\n' + ",\n".join(lines) + "\n]}\n")
+            for form, writer in FORMATS.items():
+                if form in places and form != CROPS:
+                    names = writer.place([entry.photo.image for entry in good])
+                    framed = [_frame(entry, photos.root, names) for entry in good]
+                    writer.write(framed, CLASSES, places[form])
             source, gallery = photos.root.resolve().name, Gallery(good if GALLERY in places else ())
             if places.keys().isdisjoint({CROPS, BLURRED}):  # No face on the page: not to be read.
                 shown = {image for image, _ in gallery.chosen}
@@ -78,28 +81,51 @@ class Saves:
                     log(f"not saved: {frame.name} changed since it was run; run again")
                     continue
                 if CROPS in places:
-                    cut_crops(crops, source, frame, entry.faces)
+                    cut_crops(places[CROPS], source, frame, entry.faces)
                 if BLURRED in places:
-                    blur_photo(blurred, self.blur or CLASSES, frame, entry.faces)
+                    blur_photo(places[BLURRED], self.blur or CLASSES, frame, entry.faces)
                 gallery.add(frame, entry.faces)
             if GALLERY in places:
-                gallery.write(places[GALLERY])
-        return places
+                gallery.write(places[GALLERY], drawn=(out / ANNOTATED).is_dir())
+        return {name: out / FILES.get(name, name) for name in places}
+
+
+def clear_stale(
+    entries: Sequence[Entry], out: Path, asked: Collection[str]
+) -> tuple[str, dict[str, Path]]:
+    """Remove what earlier runs saved of other predictions, unless it is to be written anew.
+
+    Gives the hash of these, and the place of what stays. Raises `OutputError`: a file of the rest
+    was changed since.
+    """
+    kept, records = {}, sorted((out / RECORDS).glob("*.json"))
+    told = json.dumps([asdict(entry) for entry in entries]) if asked or records else ""
+    inputs = hashlib.sha256(told.encode()).hexdigest()
+    for record in records:
+        name, folder = record.stem, OutputFolder(out, f"{RECORDS}/{record.name}")
+        if (folder.read_record() or {}).get("inputs") == inputs and name not in asked:
+            kept[name] = out / FILES.get(name, name)
+            continue
+        folder.find_whole(inputs)
+        if name not in asked:
+            folder.swap_in(out, {"files": {}, "photos": {}})
+            record.unlink()
+            log(f"{name} of an earlier run is removed: it was of other predictions")
+    return inputs, kept
 
 
 @contextmanager
-def _renew(folder: Path | None) -> Iterator[Path]:
-    """A folder that takes the place of an earlier run's once all is in it."""
-    if folder is None:
-        yield Path()
-        return
-    with writing(folder), tempfile.TemporaryDirectory(PART, ".saving-", folder.parent) as parent:
-        staging = Path(parent) / folder.name
-        staging.mkdir(mode=0o777)
-        yield staging
-        if folder.exists():
-            shutil.rmtree(folder)  # Refuses a link, which may lead anywhere.
-        staging.rename(folder)
+def _renew(out: Path, name: str, inputs: str) -> Iterator[Path]:
+    """A staging place for what then takes the place of an earlier run's, beside files of others."""
+    with writing(out / name), tempfile.TemporaryDirectory(PART, ".saving-", out) as parent:
+        staging = Path(parent)
+        yield staging / FILES.get(name, name)
+        files = {p.relative_to(staging): p for p in sorted(staging.rglob("*")) if p.is_file()}
+        if not all((out / f).parent.resolve().is_relative_to(out.resolve()) for f in files):
+            raise OSError(errno.ELOOP, "a link is in the way")
+        told = {file.as_posix(): sha256_of(path) for file, path in files.items()}
+        record = {"inputs": inputs, "files": told, "photos": {}}
+        OutputFolder(out, f"{RECORDS}/{name}.json").swap_in(staging, record)
 
 
 def describe_entry(entry: Entry) -> dict[str, Any]:
@@ -168,8 +194,8 @@ class Gallery:
             row = [len(self.images) - 1, CLASSES.index(face.label), *scores, size, box]
             self.rows.append([*row, base64.b64encode(thumb).decode()])
 
-    def write(self, path: Path) -> None:
-        """Write the page, with links to the drawn photos where these lie beside it."""
+    def write(self, path: Path, *, drawn: bool) -> None:
+        """Write the page, with links to the photos `drawn`, which then lie beside it."""
         # Imported here: most runs do without, and its plots take a second to load.
         from data_prep.base.html import COLOURS, render_html
 
@@ -180,7 +206,7 @@ class Gallery:
             colours=COLOURS,
             shown=len(self.rows),
             total=self.total,
-            drawn=(path.parent / ANNOTATED).is_dir() and f"{ANNOTATED}/",
+            drawn=drawn and f"{ANNOTATED}/",
         )
         write_atomically(path, page)
 

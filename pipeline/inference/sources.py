@@ -41,9 +41,11 @@ VIDEO, TRACKS = ".video", "tracks"
 SAVED = ("json", "crops", "blurred", "gallery")
 """What `--save` writes besides datasets: its name of an output file or folder follows from it."""
 
-BESIDE = {ANNOTATED, "predictions.json", "gallery.html", "blurred", *(f.value for f in Format)}
-WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, VIDEO, TRACKS, f"{TRACKS}.csv", *BESIDE})
-"""Names in an output folder that run.py writes, `BESIDE` if asked: never an input."""
+RECORDS = ".saved"  # In an output folder: which files `--save` wrote, and of which predictions.
+
+WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, VIDEO, TRACKS, f"{TRACKS}.csv"})
+WRITTEN |= {ANNOTATED, RECORDS, "predictions.json", "gallery.html", "blurred", *Format}
+"""Names in an output folder that run.py writes: never an input."""
 
 _VIDEO, _FAR_VIDEO = "a video", "a video in an object store"
 OWN, OTHERS, LOST = "written by run.py", "results of another run", "can't be read"

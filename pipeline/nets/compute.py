@@ -41,7 +41,7 @@ def has_torch() -> bool:
 def name_device(wanted: object) -> str:
     """`cpu` or `cuda` for `auto`, for one of them, or a torch.device; raises `DeviceError`."""
     name = getattr(wanted, "type", wanted)
-    if name not in {"auto", CPU, "cuda"}:
+    if name not in ("auto", CPU, "cuda"):  # No set: it may be what has no hash.
         raise DeviceError(f"unknown device '{name}': use auto, cpu or cuda.")
     available = name != CPU and _has_cuda()
     if name == "cuda" and not available:

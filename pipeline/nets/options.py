@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -142,7 +143,7 @@ def find_weights(weights: Path) -> dict[str, Path]:
         below = sorted({path.parent for name in paths for path in weights.glob(f"*/{name}.safe*")})
         hint = f"did you mean {below[-1]}?" if below else "name a folder that has one of them."
         if (weights / "checkpoint.pt").is_file():
-            hint = f"its training is not done: go on with --resume {weights}."
+            hint = f"its training is not done: go on with --resume {quote(str(weights))}."
         names = " or ".join(path.name for path in paths.values())
         raise WeightsError(f"{weights}: no {names} in there; {hint}")
     return found

@@ -19,7 +19,7 @@ from data_prep.base.tables import KEY, markdown_table
 from data_prep.decisions.ledger import Decision, Ledger, read_ledger, settle
 from data_prep.decisions.overlay import SAME_FACE
 from evaluate.measures.bootstrap import find_ends, resample, share, tally, weigh
-from pipeline.review.suspects import LEDGER
+from pipeline.review.suspects import ABOUT, FACES, LEDGER
 
 OUTCOMES: tuple[str, ...] = (*CLASSES, "drop")
 """What a reviewer can make of a face; a redrawn box counts by its class."""
@@ -41,9 +41,10 @@ class AgreementOptions:
 def report_agreement(options: AgreementOptions) -> None:
     """Tell how far two reviewers agree: Cohen's kappa with its interval, and their disputes."""
     path, out = options.ledger, options.out
+    path = path / LEDGER if path.is_dir() else path
     if out is not None:
         refuse_other_table(out, _COLUMNS, "disputes")
-    ledger = read_ledger(path / LEDGER if path.is_dir() else path)
+    ledger = read_ledger(path)
     for warning in ledger.warnings:
         log(f"warning: {warning}")
     agreement = compare_reviewers(ledger, options.by)
@@ -53,8 +54,10 @@ def report_agreement(options: AgreementOptions) -> None:
         typer.echo("\n" + disputes, nl=False)
     else:
         write_atomically(out, disputes)
-        ways = f"SUSPECTS --disputed --by {agreement.reviewers[0]}"
-        log(f"disputes: {out}; to settle them: {spell('review')} {ways}")
+        is_known = any((path.parent / name).is_file() for name in (ABOUT, FACES))
+        how = [path.parent if is_known else "SUSPECTS", "--disputed", "--ledger", path]
+        again = spell("review", *how, "--by", agreement.reviewers[0])
+        log(f"disputes: {out}; to settle them: {again}")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import shlex
 import statistics
 from collections.abc import Sequence
 from datetime import datetime
@@ -195,9 +194,9 @@ def view_face(session: Session, position: int) -> dict[str, Any]:
 def tell_next(session: Session) -> str:
     """The command to type when the faces are decided."""
     if session.way.blind:
-        return f"{spell('agreement')} {session.ledger}"
-    roots = " ".join(shlex.quote(str(root)) for root in session.suspects.about.roots.values())
-    return f"{spell('build')} {roots} -o cleaned --decisions {shlex.quote(str(session.ledger))}"
+        return spell("agreement", session.ledger)
+    roots = session.suspects.about.roots.values()
+    return spell("build", *roots, "-o", "cleaned", "--decisions", session.ledger)
 
 
 def view_progress(session: Session, position: int) -> dict[str, Any]:

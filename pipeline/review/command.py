@@ -17,6 +17,7 @@ from typer import Argument, Option
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
+from data_prep.base.files import refuse_other_files
 from data_prep.base.progress import log, tell
 from pipeline.review.app import create_app, tell_next
 from pipeline.review.guard import Access, HastyProtocol, is_loopback
@@ -89,8 +90,9 @@ def review(options: ReviewOptions) -> None:
         from pipeline.review import sheet  # The page needs no tables.
     if options.export is not None:
         positions = sheet.list_open(session)
-        sheet.write_sheet(options.export, session, positions)
         folder = options.export.with_name(f"{options.export.stem}-pages")
+        refuse_other_files(folder, "page-001.png", "--export", mark=None)
+        sheet.write_sheet(options.export, session, positions)
         pages = sheet.draw_contact_sheets(folder, session, positions[:MOST_PICTURED])
         pictured = min(len(positions), MOST_PICTURED)
         log(f"{tell(len(positions), 'face')}: {options.export}")

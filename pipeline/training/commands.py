@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 import torch
 import typer
@@ -68,7 +69,7 @@ def _train(options: TrainOptions, start: Path | None, report: Reporter) -> None:
             with nullcontext() if rank else hold_folder(run.folder):
                 card = fit(run, device=device, log=log)
         except KeyboardInterrupt:
-            log(f"to go on, in place of --recipe and --set: --resume {run.folder}")
+            log(f"to go on, in place of --recipe and --set: --resume {quote(str(run.folder))}")
             raise
         if rank:
             return

@@ -1,7 +1,6 @@
 """After training: calibrate, measure, write weights and card, the last lines and `run.html`."""
 
 import math
-import shlex
 from collections import namedtuple
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -239,22 +238,18 @@ def judge_classes(answers: pd.DataFrame) -> list[ClassRow]:
 def list_commands(record: folders.RunRecord, prepared: Path) -> dict[str, str]:
     """What to type next, by what for."""
     _, roots = identify_data(prepared)
-    weights = ["--weights", str(record.folder)]
-    run, evaluate = spell("run"), spell("evaluate")
-    commands = {"use": f"{run} {shlex.join(['PHOTOS', '-o', 'out', *weights])}"}
+    weights = ["--weights", record.folder]
+    commands = {"use": spell("run", "PHOTOS", "-o", "out", *weights)}
     for source, root in () if "refit" in record.about else roots.items():
         several, found, report = len(roots) > 1, "all", "report"
         if several:
             found, report = f"all/{source}", f"report/{source}"
-        there = [str(root), "-o", found, *weights, "--thresh", "0.02", "--no-draw"]
-        judge = [str(prepared), f"{found}/predictions.csv", "-o", report]
-        judge += ["--split", VALID, "--photos", str(root), *["--source", source] * several]
+        run = spell("run", root, "-o", found, *weights, "--thresh", "0.02", "--no-draw")
+        judge = [prepared, f"{found}/predictions.csv", "-o", report, "--split", VALID]
+        judge += ["--photos", root, *["--source", source] * several]
         # Not `&&`: where a photo can't be read, `run` does the rest and ends with 1.
-        commands["measure" + f" on {source}" * several] = (
-            f"{run} {shlex.join(there)}; {evaluate} {shlex.join(judge)}"
-        )
-    suspects = shlex.join([str(prepared), "-o", "suspects"])
-    return commands | {"clean": f"{spell('suspects')} {suspects}"}
+        commands["measure" + f" on {source}" * several] = f"{run}; {spell('evaluate', *judge)}"
+    return commands | {"clean": spell("suspects", prepared, "-o", "suspects")}
 
 
 def _tell(run: Run, prepared: Path) -> dict[str, Any]:

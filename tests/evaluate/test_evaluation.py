@@ -78,8 +78,12 @@ def test_in_a_notebook_and_in_a_folder(annotations, predictions, tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         report.save(out)
     assert path.read_text() == before
-    with pytest.raises(OutputError, match=r"can't be written .* choose another"):
+    with pytest.raises(OutputError, match=r"mine\.txt: is a file; choose a folder with save"):
         report.save(out / "mine.txt")
+    (tmp_path / "prepared" / "crops").mkdir(parents=True)
+    with pytest.raises(OutputError, match="prepared: holds other files"):
+        report.save(tmp_path / "prepared")
+    assert [path.name for path in (tmp_path / "prepared").iterdir()] == ["crops"]
 
 
 def test_classes_and_ious():

@@ -113,9 +113,10 @@ def test_nothing_predicted_and_other_classes(annotations, tmp_path):
 
 
 def test_tables(annotations, predictions, tmp_path):
-    evaluate(annotations, predictions, EvaluateOptions(bootstrap=0)).save(tmp_path)
+    evaluate(annotations, predictions, EvaluateOptions(bootstrap=0)).save(tmp_path / "report")
     curves, confusion, errors = (
-        pd.read_csv(tmp_path / f"{name}.csv") for name in ("curves", "confusion", "errors")
+        pd.read_csv(tmp_path / "report" / f"{name}.csv")
+        for name in ("curves", "confusion", "errors")
     )
     masked = curves[curves["class"] == "with_mask"]
     assert masked["score"].tolist() == [0.81, 0.48]

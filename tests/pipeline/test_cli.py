@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -79,9 +80,10 @@ def test_a_stopped_training_says_how_to_go_on(prepared, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "train_classifier", stop)
-    result = call("train", prepared, "-o", tmp_path / "runs", "--device", "cpu")
+    result = call("train", prepared, "-o", tmp_path / "my runs", "--device", "cpu")
     assert result.exit_code == 130
-    how = f"to go on, in place of --recipe and --set: --resume {tmp_path / 'runs' / '001-default'}"
+    run = shlex.quote(str(tmp_path / "my runs" / "001-default"))
+    how = f"to go on, in place of --recipe and --set: --resume {run}"
     assert result.stderr.splitlines()[-2:] == [how, "stopped"]
 
 

@@ -124,12 +124,13 @@ def follow_videos(
         if isinstance(source, Live) and kept.folder.exists():
             what = f"{out}: holds an earlier recording of {name}, which would be lost"
             raise files.OutputError(f"{what}; choose another folder with -o.")
-        path = None
-        if draw_from is not None:
-            film_name = name if name.lower().endswith(".mp4") else f"{name}.mp4"
-            while film_name != name and film_name in videos:
-                film_name += ".mp4"
-            path = out / ANNOTATED / film_name
+        film_name = name if name.lower().endswith(".mp4") else f"{name}.mp4"
+        while film_name != name and film_name in videos:
+            film_name += ".mp4"
+        path = out / ANNOTATED / film_name if draw_from is not None else None
+        if not (path or kept.state.parts or isinstance(source, Live) or source.dead):
+            # It would show what another run saw.
+            files.remove_written(out / ANNOTATED, film_name)
         done.append(kept)
         if not kept.state.whole or (path and kept.state.frames and not path.is_file()):
             film = Film(path, kept.folder / "film.mp4", draw_from or 0.0, clock, options.show)

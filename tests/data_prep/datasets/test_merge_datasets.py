@@ -142,6 +142,12 @@ def test_wrong_table_is_one_clear_error(merge, tmp_path, arguments, reason):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dataset_in_the_place_of_the_table_is_told_what_that_holds(run, sources, tmp_path):
+    result = run("merge", sources[0], "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert 'for each dataset, the lines [sources.NAME] and path = "FOLDER".' in result.stderr
+
+
 def test_source_can_be_a_table_read_by_its_own_columns(run, sources, rows, tmp_path):
     (sources[1] / "images" / "t.csv").write_text("bild,klasse,x,y,w,h\nphoto0.jpg,Bare,1,2,30,40\n")
     (tmp_path / "recode.toml").write_text(

@@ -35,10 +35,11 @@ class Mover:
 
 def test_offsets_are_those_that_boxes_lie_apart(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(Predictor, "load", lambda *_, **__: Mover(prepared))
-    out, root = tmp_path / "boxes.json", prepared.parent / "set"
+    out, root = tmp_path / "my boxes.json", prepared.parent / "set"
     for _ in range(2):  # Its own file is written anew.
         result = call("fit-boxes", root, "-o", out)
         assert result.exit_code == 0
+    assert result.stderr.endswith(f"; python run.py PHOTOS --boxes '{out}'\n")
     found = BoxOffsets.read(out)
     offsets = [found.left, found.top, found.right, found.bottom]
     assert offsets == pytest.approx([0.1, -0.2, 0.05, 0.0], abs=0.003)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from data_prep.base.files import OutputError
 from data_prep.base.labels import CLASSES
 from data_prep.base.photo import read_photo
 from data_prep.base.tables import read_faces
@@ -147,9 +148,22 @@ def test_reports_tell_the_same_figures(prepared, tmp_path, monkeypatch):
     assert record["map50"] == results["set"]["both_stages"]["map50"][0] == 1
     assert record["classifier_alone"]["answered"] == 12
     assert record["alarm"]["counts"]["with_mask"]["not_found"] == 0
+    (out / "notes.txt").write_text("mine")
+    measure_weights(MeasureOptions(prepared, tmp_path, reports=out, device="cpu"))
     page = (out / "set" / "report.html").read_text()
     assert "The classifier alone" in page
     assert "were not found; give their folder" not in page
+
+
+@pytest.mark.parametrize("name", ["suspects.csv", "set/thesis.txt", "set/metrics.json"])
+def test_reports_do_not_go_into_a_folder_of_others(prepared, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(Predictor, "load", lambda *_, **__: pytest.fail("told too late"))
+    out = tmp_path / "reports"
+    (out / name).parent.mkdir(parents=True)
+    (out / name).write_text("{}")
+    with pytest.raises(OutputError, match=r"choose a.* with --reports"):
+        measure_weights(MeasureOptions(prepared, tmp_path, reports=out, device="cpu"))
+    assert [path for path in out.rglob("*") if path.is_file()] == [out / name]
 
 
 ROW = "with_mask,0.9,0.9,0.9,0.1,0"

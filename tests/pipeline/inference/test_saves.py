@@ -19,7 +19,7 @@ from data_prep.formats.registry import FORMATS, read_dataset
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.records import Face
 from pipeline.inference.saves import MOST_SHOWN, Saves, choose_shown, describe_entry
-from pipeline.inference.sinks import Entry
+from pipeline.inference.sinks import Entry, Journal
 from pipeline.inference.sources import SAVED, WRITTEN, find_photos
 from tests.makers import hash_tree
 from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
@@ -104,6 +104,64 @@ def test_crops_are_upright_below_their_class_and_old_ones_go(photos, tmp_path):
     (photos / "sub" / "turned.png").unlink()
     save(photos, out, "crops")
     assert len(list((out / "crops").rglob("*.jpg"))) == 2
+
+
+def read_saved(out):
+    """By name, what is in an output folder besides tables, summary and hidden records."""
+    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    always = {"predictions.csv", "photos.csv", "summary.json"}
+    shown = {name for name in files if not name.startswith(".")} - always
+    return {name: files[name].read_text(errors="replace") for name in sorted(shown)}
+
+
+@pytest.mark.parametrize("name", dict.fromkeys([*SAVED, *DATASETS]))
+def test_what_was_saved_of_other_predictions_goes_and_files_of_others_stay(photos, tmp_path, name):
+    out, other = tmp_path / "out", "json" if name != "json" else "gallery"
+    (place,) = (out / one for one in save(photos, out, name)["saved"].values())
+    before = read_saved(out)
+    assert save(photos, out)["saved"] == {name: place.name}, "the same photos, nothing asked"
+    assert save(photos, out, other)["saved"].keys() == {name, other}
+    assert before.items() < read_saved(out).items()
+    mine = ["mine.txt", *([f"{place.name}/mine.txt"] if place.is_dir() else [])]
+    for file in mine:
+        (out / file).write_text("mine")
+    save_photo(photos / "new.png")
+    assert save(photos, out)["saved"] == {}
+    assert read_saved(out) == dict.fromkeys(mine, "mine")
+    assert save(photos, out, name)["saved"] == {name: place.name}
+    assert dict.fromkeys(mine, "mine").items() < read_saved(out).items()
+
+
+@pytest.mark.parametrize("asked", [[], ["voc"]])
+def test_what_was_changed_since_is_neither_removed_nor_written_over(photos, tmp_path, asked):
+    out = tmp_path / "out"
+    save(photos, out, "voc")
+    (edited,) = (out / "voc").rglob("a.xml")
+    edited.write_text("corrected by hand")
+    before, table = read_saved(out), (out / "predictions.csv").read_bytes()
+    save_photo(photos / "new.png")
+    with pytest.raises(
+        OutputError, match=r"a\.xml: was changed after it was written; move it away"
+    ):
+        save(photos, out, *asked)
+    assert (read_saved(out), (out / "predictions.csv").read_bytes()) == (before, table)
+    edited.rename(tmp_path / "a.xml")
+    assert save(photos, out, *asked)["photos_done_now"] == 0
+    assert len([*out.rglob("*.xml")]) == (4 if asked else 0)
+
+
+def test_a_stopped_run_leaves_nothing_saved_of_the_run_before(photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    save(photos, out, "json", "crops")
+    save_photo(photos / "a.png", seed=9)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "add", stop)
+        assert save(photos, out, "json")["photos_left"] == 1
+    assert read_saved(out) == {}
 
 
 @pytest.mark.parametrize(("blur", "gone"), [([], set(BOXES)), (["without_mask"], {"without_mask"})])

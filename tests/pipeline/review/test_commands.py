@@ -1,6 +1,8 @@
 """The suspects folder, the commands `review` and `agreement`, and review in a sheet."""
 
 import csv
+import shlex
+import shutil
 import socket
 from dataclasses import replace
 
@@ -188,6 +190,12 @@ def test_review_opens_with_likely_errors(tmp_path, served, option, count):
 
 def test_out_and_in_by_sheet(found, ledger, tmp_path):
     before, sheet = hash_tree(found.parent), tmp_path / "sheet.csv"
+    (tmp_path / "other-pages").mkdir()
+    (tmp_path / "other-pages" / "thesis.txt").write_text("mine")
+    other = tmp_path / "other.csv"
+    refused = call("review", found, "--by", "ada", "--ledger", ledger, "--export", other)
+    assert_refused(refused, tmp_path / "other-pages", "holds other files")
+    assert not other.exists()
     result = call("review", found, "--by", "ada", "--ledger", ledger, "--export", sheet)
     assert result.exit_code == 0
     assert (tmp_path / "sheet-pages" / "page-001.png").is_file()
@@ -211,6 +219,27 @@ def test_out_and_in_by_sheet(found, ledger, tmp_path):
     assert len(disputes.read_text().splitlines()) == 1
     for place in (ledger, ledger.parent):
         assert "source,image,object" in call("agreement", place).stdout
+
+
+@pytest.mark.parametrize("at", ["folder", "ledger", "elsewhere"])
+def test_what_agreement_says_to_type_can_be_pasted(found, tmp_path, at):
+    folder = shutil.copytree(found, tmp_path / "my suspects")
+    ledger = tmp_path / "all of it.jsonl" if at == "elsewhere" else folder / "decisions.jsonl"
+    sheet = tmp_path / "sheet.csv"
+    for name, choice in (("Ada L", "keep"), ("bob", "drop")):
+        sheet.unlink(missing_ok=True)
+        how = ("review", folder, "--by", name, "--ledger", ledger)
+        call(*how, "--export", sheet)
+        sheet.write_text(sheet.read_text().replace(",,\n", f",{choice},\n"))
+        call(*how, "--import", sheet)
+    given = folder if at == "folder" else ledger
+    told = call("agreement", given, "-o", tmp_path / "disputes.csv").stderr
+    asked = shlex.split(told.partition("to settle them: ")[2])
+    assert asked[:4] == ["python", "-m", "pipeline", "review"]
+    assert asked[4] == ("SUSPECTS" if at == "elsewhere" else str(folder))
+    assert asked[5:] == ["--disputed", "--ledger", str(ledger), "--by", "Ada L"]
+    again = call("review", folder, *asked[5:], "--export", tmp_path / "again.csv")
+    assert "12 faces" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,26 @@ def test_photos_and_clips_share_the_tables(tmp_path):
     assert again["videos"] == summary["videos"]
 
 
+def test_persons_and_films_of_an_earlier_run_do_not_stay_beside_another_table(tmp_path):
+    clip, out = write_clip(tmp_path / "a.mp4", WALK[:4]), tmp_path / "out"
+    save_photo(tmp_path / "z.png")
+    run(clip, out)
+    persons = (out / "tracks.csv").read_bytes()
+    run(tmp_path / "z.png", out)
+    assert not (out / "tracks.csv").exists()
+    predictor = stand_ins(0.3)
+    run(clip, out, predictor)
+    assert not predictor.detector.seen, "what was seen is kept"
+    assert (out / "tracks.csv").read_bytes() == persons
+    run(clip, out, draw=False)
+    assert (out / "annotated" / "a.mp4").is_file(), "it shows the same"
+    run(clip, out, draw=False, video=VideoOptions(every="2"))
+    assert not (out / "annotated" / "a.mp4").exists()
+    (out / "tracks.csv").write_text("mine")
+    run(tmp_path / "z.png", out)
+    assert (out / "tracks.csv").read_text() == "mine"
+
+
 def outcome(out):
     files = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     kept = {p: data for p, data in files.items() if p.suffix in {".csv", ".jpg"}}
