@@ -16,7 +16,14 @@ import numpy as np
 from data_prep.base.boxes import turn_box_back, turn_size
 from data_prep.base.crop import CROP_SCALE, crop_face, crop_name, encode_crop
 from data_prep.base.errors import OptionError
-from data_prep.base.files import PART, OutputFolder, sha256_of, write_atomically, writing
+from data_prep.base.files import (
+    PART,
+    OutputError,
+    OutputFolder,
+    sha256_of,
+    write_atomically,
+    writing,
+)
 from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log, show_progress
 from data_prep.base.records import AnnotatedPhoto
@@ -96,11 +103,17 @@ def clear_stale(
     """Remove what earlier runs saved of other predictions, unless it is to be written anew.
 
     Gives the hash of these, and the place of what stays. Raises `OutputError`: a file of the rest
-    was changed since.
+    was changed since, or one that is asked for is there and was not written here.
     """
     kept, records = {}, sorted((out / RECORDS).glob("*.json"))
-    told = json.dumps([asdict(entry) for entry in entries]) if asked or records else ""
-    inputs = hashlib.sha256(told.encode()).hexdigest()
+    for name in FILES.keys() & {*asked} - {record.stem for record in records}:
+        if (out / FILES[name]).exists():
+            what = "was not written by --save; move it away, or choose another folder with -o."
+            raise OutputError(f"{out / FILES[name]}: {what}")
+    digest = hashlib.sha256()
+    for entry in entries if asked or records else ():
+        digest.update(json.dumps(asdict(entry)).encode())
+    inputs = digest.hexdigest()
     for record in records:
         name, folder = record.stem, OutputFolder(out, f"{RECORDS}/{record.name}")
         if (folder.read_record() or {}).get("inputs") == inputs and name not in asked:

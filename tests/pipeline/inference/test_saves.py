@@ -150,6 +150,18 @@ def test_what_was_changed_since_is_neither_removed_nor_written_over(photos, tmp_
     assert len([*out.rglob("*.xml")]) == (4 if asked else 0)
 
 
+def test_a_file_of_somebody_else_is_told_before_anything_is_written(photos, tmp_path):
+    out = tmp_path / "out"
+    save(photos, out)
+    (out / "gallery.html").write_text("mine")
+    save_photo(photos / "new.png")
+    table = (out / "predictions.csv").read_bytes()
+    with pytest.raises(OutputError, match=r"gallery\.html: was not written by --save; move it"):
+        save(photos, out, "gallery")
+    assert read_saved(out) == {"gallery.html": "mine"}
+    assert (out / "predictions.csv").read_bytes() == table
+
+
 def test_a_stopped_run_leaves_nothing_saved_of_the_run_before(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
     save(photos, out, "json", "crops")
