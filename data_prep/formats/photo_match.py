@@ -226,16 +226,17 @@ not matter from here on); that but for the endings; the same file name; that but
 class _Names:
     """Names, looked up by what is nearest to their stem."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.all = [*map(PhotoName.parse, names)]
+    def __init__(self, names: Iterable[PhotoName]) -> None:
+        self.all = [*names]
         self._by_stem: dict[str, list[int]] = {}
         for number, name in enumerate(self.all):
             self._by_stem.setdefault(name.stems[-1], []).append(number)
 
     def read(self, name: str) -> PhotoName:
-        """A name as written if that is anyone's, else as it may be spelt."""
-        spelt = map(PhotoName.parse, spell_names(name))
-        return next((n for n in spelt if n.stems[-1] in self._by_stem), PhotoName.parse(name))
+        """A name as written or as it may be spelt: as its folders agree, or else its stem alone."""
+        spelt = [*map(PhotoName.parse, spell_names(name))]
+        found = (n for level in ("ending", "stem") for n in spelt if self.find(n, level))
+        return next(found, spelt[0])
 
     def find(self, name: PhotoName, level: str) -> list[int]:
         """Numbers of the names that agree with one at a level."""
@@ -257,7 +258,7 @@ def match_photos(
     Where an annotation file of one photo names another photo than it is called after, the stated
     size decides, then the nearer folder, then the file's own name; the note says so.
     """
-    there = _Names(map(files.relative, files.photos))
+    there = _Names(PhotoName.parse(files.relative(path)) for path in files.photos)
     elsewhere = r"/|\\|[a-zA-Z]+:|\.\.[/\\]"  # Its folders tell nothing here.
 
     def find(names: Iterable[str], *levels: str) -> list[int]:
@@ -269,7 +270,7 @@ def match_photos(
         paths = {files.photos[number]: there.all[number].parts for number in options}
         return _choose(files, photo, paths)
 
-    found = [find(spell_names(photo.image)[:2], "suffix", "ending") for photo in written]
+    found = [find(spell_names(photo.image), "suffix", "ending") for photo in written]
     placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
     result = []
     for photo, options in zip(written, found, strict=True):
@@ -290,11 +291,12 @@ def spell_names(image: str) -> list[str]:
     """
     plain = unescape(image).strip("\"' ")
     plain = plain.partition("?d=")[2] or _ADDRESS.sub(r"\1", plain)
-    while (decoded := unquote(plain)) != plain:
-        plain = decoded
-    *folders, name = plain.replace("\\", "/").split("/")
-    name = re.sub(r"^[0-9a-f]{8}-", "", name)
-    return [image, plain, "/".join([*folders, name]), "/".join([*folders, name.replace("+", " ")])]
+    spelt = [image]
+    for text in (plain, plain.replace("+", " ")):
+        while (decoded := unquote(text)) != text:
+            text = decoded
+        spelt += [text, re.sub(r"(^|[/\\])[0-9a-f]{8}-(?=[^/\\]*$)", r"\1", text)]
+    return spelt
 
 
 _ADDRESS = re.compile(
@@ -368,14 +370,15 @@ class NameMatch(NamedTuple):
 def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch:
     """Find the annotated photo for every predicted one; names are distinct on both sides.
 
-    By each level of `_LEVELS` in turn, for those not found yet; by the last two, of the file's name
-    alone, only when no photo is found by the first three. An annotated photo is found once. Raises
-    `AmbiguousPhotoError`: where a photo is found, it fits several photos, or several fit it.
+    Either may be spelt as `spell_names` says. By each level of `_LEVELS` in turn, for those not
+    found yet; by the last two, of the file's name alone, only when no photo is found by the first
+    three. An annotated photo is found once. Raises `AmbiguousPhotoError`: where a photo is found,
+    it fits several photos, or several fit it.
 
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
     """
-    truths = _Names(annotated)
+    truths = _Names(map(_Names(map(PhotoName.parse, predicted)).read, annotated))
     names = [truths.read(name) for name in predicted]
     found: dict[int, int] = {}
     counts = dict.fromkeys(_LEVELS, 0)

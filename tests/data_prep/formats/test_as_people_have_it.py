@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,6 +82,30 @@ NAMED = {
 )
 def test_names_of_photos(tmp_path, photo, name):
     check(write(tmp_path / "set", photo, {"n.json": coco(name)}), photo)
+
+
+def test_some_names_are_coded_and_some_are_not(tmp_path):
+    for name in ("a.jpg", "a+b c.jpg"):
+        make_photo(tmp_path / "images" / name, 200, 100)
+    found = coco("images/a.jpg")
+    found["images"].append({"id": 2, "file_name": "images/a%2Bb+c.jpg"})
+    (tmp_path / "annotations.json").write_text(json.dumps(found))
+    assert [photo.image for photo in read_dataset(tmp_path).photos] == [
+        "images/a+b c.jpg",
+        "images/a.jpg",
+    ]
+
+
+def test_photo_that_may_not_be_opened_is_told(tmp_path, monkeypatch):
+    make_photo(tmp_path / "a.jpg", 200, 100)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PhotoError, match=r"a\.jpg.*Permission denied"):
+        read_frame(tmp_path / "a.jpg")
 
 
 def test_name_that_only_looks_like_an_address(tmp_path):
