@@ -141,10 +141,25 @@ def test_turned_photo_that_was_resized(tmp_path):
     turn(tmp_path / "a.png", 6)
     make_voc(tmp_path / "a.xml", "a.png", FACE, (180, 240))
     read = read_dataset(tmp_path)
-    assert kinds(read) == ["resized-photo"]
+    assert kinds(read) == ["resized-photo", "turned-photo"]
     (photo,), _ = frame_photos(read.photos)
     assert photo.size == (90, 120)
     assert photo.faces[0].box == Box(5, 6, 15, 20)
+
+
+def test_photo_upside_down_that_was_resized(tmp_path):
+    for name in ("voc", "cvat"):
+        turn(tmp_path / name / "a.png", 3)
+    make_voc(tmp_path / "voc" / "a.xml", "a.png", FACE, (240, 180))
+    stored = read_dataset(tmp_path / "voc")
+    assert stored.photos[0].faces[0].box == Box(5, 6, 15, 20)
+    assert kinds(stored) == ["resized-photo", "untold-turn"]
+    image = '<image id="0" name="a.png" width="240" height="180">'
+    box = '<box label="mask" xtl="10" ytl="12" xbr="30" ybr="40"/>'
+    (tmp_path / "cvat" / "a.xml").write_text(f"<annotations>{image}{box}</image></annotations>")
+    upright = read_dataset(tmp_path / "cvat")
+    assert upright.photos[0].faces[0].box == Box(105, 70, 115, 84)
+    assert kinds(upright) == ["resized-photo"]
 
 
 SIZE, WIDE = (320, 240), (500, 190)
@@ -252,6 +267,7 @@ SPREAD = "0.2 0.25 0.8 0.25 0.5 0.5 0.3 0.7 0.7 0.7"
     [
         ([f"0 0.5 0.5 0.25 0.3 {POINTS}"], [(120, 84, 200, 156)]),
         (["0 0.5 0.5 0.25 0.3" + " -1" * 10], [(120, 84, 200, 156)]),
+        (["0 0.5 0.5 0.25 0.3" + " 0" * 10], [(120, 84, 200, 156)]),  # Nobody has marked them.
         ([f"0 0.5 0.5 0.8 0.9 {SPREAD}"], [(32, 12, 288, 228)]),
         (["0 0.5 0.5 0.25 0.3 0.5 0.5 2"], [(120, 84, 200, 156)]),  # A point and how visible it is.
         ([f"0 0.5 0.5 0.4 0.6 {MANY}"], [(96, 48, 224, 192)]),
