@@ -63,15 +63,16 @@ class DatasetFiles:
 
     @cached_property
     def unread_photos(self) -> dict[str, Path]:
-        """Photos in formats that are not read, by their stem in lower case."""
-        return {path.stem.lower(): path for path in self.by_suffix(UNREAD_PHOTOS)}
+        """Files that may be photos in formats that are not read, by their stem in lower case."""
+        known = PHOTO_SUFFIXES | ANNOTATIONS
+        return {p.stem.lower(): p for p in self.files if p.suffix.lower() not in known}
 
     def unused_photos(self, used: Collection[str]) -> list[Finding]:
         """Notes, no faults, for photos that nobody has annotated, and for endings not read."""
         names = [self.call(path) for path in self.photos if self.relative(path) not in used]
         kind, message = "photo-without-annotation", "no annotation names this photo; it is not used"
         notes = [Finding(name, kind, f"{name}: {message}.") for name in names]
-        for path in self.unread_photos.values():
+        for path in self.by_suffix(UNREAD_PHOTOS):
             message = f"{self.call(path)}: {path.suffix} is not read; {CONVERT}."
             notes.append(Finding(self.call(path), "unread-ending", message))
         return notes

@@ -187,6 +187,21 @@ def test_places_of_labels(tmp_path, photo, label):
     check(write(tmp_path / "set", photo, {label: YOLO, "data.yaml": YAML}), photo)
 
 
+def test_darknet_export_of_roboflow(tmp_path):
+    files = {"train/a.txt": YOLO, "train/_darknet.labels": LIST}
+    check(write(tmp_path / "set", "train/a.jpg", files), "train/a.jpg")
+
+
+def test_table_with_further_columns_is_evaluated(tmp_path):
+    """As data_prep reads it; those of faces.csv are told by more than one of their columns."""
+    for name in ("split", "detection_id", "my_split"):
+        rows = [f"{row},1" for row in TABLE.splitlines()]
+        rows[0] = rows[0].removesuffix("1") + name
+        root = write(tmp_path / name, "a.jpg", {"t.csv": "\n".join(rows)})
+        for path in (root, root / "t.csv"):
+            assert len(read_truth(path).boxes) == 2
+
+
 def test_photos_whose_labels_may_be_called_otherwise_are_not_without_faces(tmp_path):
     files = {"labels/x1.txt": YOLO, "labels/b.txt": YOLO, "data.yaml": YAML}
     root = write(tmp_path / "set", "images/a.jpg", files)

@@ -68,6 +68,8 @@ def test_photo_in_a_format_that_is_not_read(tmp_path):
     read = read_dataset(tmp_path)
     assert kinds(read) == ["missing-photo", "unread-ending"]
     assert "There is a.HEIC, whose format is not read; write it as JPEG" in read.findings[0].message
+    (tmp_path / "a.HEIC").rename(tmp_path / "a.mpo")
+    assert "There is a.mpo, whose format is not" in read_dataset(tmp_path).findings[0].message
 
 
 @pytest.mark.parametrize("ending", ["jfif", "JPE", "avif", "jp2", "ppm", "webp", "tif"])
@@ -363,6 +365,7 @@ def test_all_unknown_classes_at_once_and_ignored_ones(tmp_path):
 def test_folders_called_after_classes_further_up(tmp_path):
     for seed, part in enumerate(("CMFD/00000", "CMFD/01000", "IMFD/00000")):
         make_photo(tmp_path / part / "a.jpg", seed=seed)
+    (tmp_path / "README.txt").write_text("Photos of masks")
     with pytest.raises(DatasetError, match="folders called CMFD, IMFD, 00000, 01000: if these"):
         read_dataset(tmp_path)
     aliases = parse_aliases(["CMFD=with_mask", "IMFD=mask_weared_incorrect"])
@@ -371,6 +374,9 @@ def test_folders_called_after_classes_further_up(tmp_path):
     make_photo(tmp_path / "CMFD/00000" / "b.jpg", seed=5)
     read = read_dataset(tmp_path, ReadOptions(aliases=aliases | {"cmfd": ""}))
     assert [p.image for p in read.photos] == ["IMFD/00000/a.jpg"]
+    make_photo(tmp_path / "c.jpg", seed=6)
+    with pytest.raises(DatasetError, match=r"c\.jpg lies beside .* classes: --format crops leaves"):
+        read_dataset(tmp_path, ReadOptions(aliases=aliases | {"00000": "", "01000": ""}))
     make_photo(tmp_path / "m" / "mask" / "with" / "a.jpg")
     make_photo(tmp_path / "m" / "mask" / "without" / "b.jpg")
     with pytest.raises(DatasetError, match="folders called mask, with, without"):
