@@ -235,9 +235,9 @@ class _Names:
 
     def read(self, name: str) -> PhotoName:
         """A name as written or as it may be spelt: as its folders agree, or else its stem alone."""
-        spelt = [*map(PhotoName.parse, spell_names(name))]
-        found = (n for level in ("ending", "stem") for n in spelt if self.find(n, level))
-        return next(found, spelt[0])
+        written, *spelt = map(PhotoName.parse, spell_names(name))
+        tried = [(written, "ending"), *((n, level) for level in _LEVELS for n in (written, *spelt))]
+        return next((n for n, level in tried if self.find(n, level)), written)
 
     def find(self, name: PhotoName, level: str) -> list[int]:
         """Numbers of the names that agree with one at a level."""
@@ -272,6 +272,11 @@ def match_photos(
         return _choose(files, photo, paths)
 
     found = [find(spell_names(photo.image), "suffix", "ending") for photo in written]
+    sure = {(p.annotation, *options) for p, options in zip(written, found, strict=True)}
+    found = [  # One that another name in the file means for sure is not meant by this.
+        [n for n in options if len(options) == 1 or (p.annotation, n) not in sure] or options
+        for p, options in zip(written, found, strict=True)
+    ]
     placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
     result = []
     for photo, options in zip(written, found, strict=True):
@@ -294,9 +299,9 @@ def spell_names(image: str) -> list[str]:
     plain = plain.partition("?d=")[2] or _ADDRESS.sub(r"\1", plain)
     spelt = [image]
     for text in (plain, plain.replace("+", " ")):
-        while (decoded := unquote(text)) != text:
-            text = decoded
-        spelt += [text, re.sub(r"(^|[/\\])[0-9a-f]{8}-(?=[^/\\]*$)", r"\1", text)]
+        while text not in spelt[1:]:
+            spelt += [text, re.sub(r"(^|[/\\])[0-9a-f]{8}-(?=[^/\\]*$)", r"\1", text)]
+            text = unquote(text)
     return spelt
 
 
