@@ -210,7 +210,8 @@ class PhotoName(NamedTuple):
 
 
 def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    return all(map(str.__eq__, reversed(first), reversed(second)))
+    shared = min(len(first), len(second))
+    return first[len(first) - shared :] == second[len(second) - shared :]
 
 
 _LEVELS: Mapping[str, Callable[[PhotoName, PhotoName], bool]] = {
@@ -229,14 +230,18 @@ class _Names:
 
     def __init__(self, names: Iterable[PhotoName]) -> None:
         self.all = [*names]
+        self._paths = {name.path for name in self.all}
         self._by_stem: dict[str, list[int]] = {}
         for number, name in enumerate(self.all):
             self._by_stem.setdefault(name.stems[-1], []).append(number)
 
     def read(self, name: str) -> PhotoName:
         """A name as written or as it may be spelt: as its folders agree, or else its stem alone."""
-        written, *spelt = map(PhotoName.parse, spell_names(name))
-        tried = [(written, "ending"), *((n, level) for level in _LEVELS for n in (written, *spelt))]
+        written = PhotoName.parse(name)
+        if written.path in self._paths or self.find(written, "ending"):
+            return written
+        spelt = [*map(PhotoName.parse, spell_names(name))]
+        tried = ((n, level) for level in _LEVELS for n in spelt)
         return next((n for n, level in tried if self.find(n, level)), written)
 
     def find(self, name: PhotoName, level: str) -> list[int]:
