@@ -151,7 +151,7 @@ def doubt_overlap(
     if now >= _MET / 2:
         return ""
     asks = "Were they found on photos of another size?"
-    scaled = ((f"multiplied by {s:.3g}", s, [1.0] * len(shown)) for s in _SCALES)
+    scaled = ((f"multiplied by {s:.3g}", s, [np.ones(4)] * len(shown)) for s in _SCALES)
     squared = ((f"of photos made {s} × {s}", 1 / s, limits) for s in _SQUARES)
     ways = [
         (meet(b * s * by for b, by in zip(predicted, sides, strict=True)), f"{what}. {asks}")
