@@ -100,6 +100,16 @@ def test_commands_of_other_steps_can_be_pasted(name, monkeypatch):
     assert told.endswith(" PHOTOS")
 
 
+def test_folder_that_may_not_be_entered_is_a_line(capsys):
+    def show(_: Inherited) -> None:
+        raise PermissionError(13, "Permission denied", "set/faces.csv")
+
+    with pytest.raises(typer.Exit) as caught:
+        as_command(show)()
+    assert caught.value.exit_code == 2
+    assert capsys.readouterr().err == "error: [Errno 13] Permission denied: 'set/faces.csv'\n"
+
+
 def test_no_command_of_data_prep_is_missing():
     names = {command.name for command in data_prep_app.registered_commands}
     assert names <= set(COMMANDS)

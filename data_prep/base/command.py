@@ -110,7 +110,7 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
         try:
             with tell_missing():
                 function(options(**values))
-        except UserError as error:
+        except (UserError, PermissionError) as error:
             log(f"error: {describe_error(error)}")
             raise typer.Exit(NOT_DONE) from error
         except KeyboardInterrupt:

@@ -44,7 +44,7 @@ class DatasetError(UserError, ValueError):
     """A dataset, or what is about one, that can't be used; the message says what to do."""
 
 
-def describe_error(error: UserError) -> str:
+def describe_error(error: Exception) -> str:
     """Its message in one line: fastai and worker processes put lines of their own before it.
 
     Of a word that no one would read, such as a number of 6,000 digits, the beginning is shown.

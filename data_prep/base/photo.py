@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
@@ -218,7 +219,7 @@ def _identify(content: object) -> str:
     """What a file, or its bytes, is instead of a photo; "" if it isn't known."""
     start = content if isinstance(content, bytes) else b""
     if isinstance(content, Path):
-        with content.open("rb") as file:
+        with suppress(OSError), content.open("rb") as file:
             start = file.read(64)
     return next((told for form, told in _OTHERS if re.match(form, start, re.IGNORECASE)), "")
 

@@ -211,10 +211,10 @@ def fit_photo(
         scale = max(there) / max(stated)
         rounding = max(1, scale)  # Of the smaller photo, one pixel.
         if all(abs(s * scale - own) <= rounding for s, own in zip(stated, there, strict=True)):
-            photo = _change(photo, partial(_scale, sides=(scale,) * 4))
+            photo = replace(_change(photo, partial(_scale, sides=(scale,) * 4)), size=there)
             message = f"{told}: it was resized, so boxes are scaled by {scale:.4g}."
-            note = Finding(name, "resized-photo", message)
-            return replace(photo, size=there, file_size=there), [note]
+            photo, findings = fit_photo(photo, path, name, refers_to)
+            return photo, [Finding(name, "resized-photo", message), *findings]
     boxes = [face.box for face in photo.faces]
     outside = sum(box.xmax > size[0] + BORDER or box.ymax > size[1] + BORDER for box in boxes)
     if is_rounded or not outside:

@@ -24,7 +24,7 @@ CLASSES_FILE = "classes.txt"
 """Labelling tools put the class names beside the boxes under this name; it is no photo's file."""
 
 YAML_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-NAMES_FILES = (*YAML_FILES, CLASSES_FILE, "obj.names", "names", "names.txt")
+NAMES_FILES = (*YAML_FILES, CLASSES_FILE, "obj.names", "_darknet.labels", "names", "names.txt")
 """Where YOLO datasets keep the class names, the surest first."""
 
 

@@ -64,15 +64,16 @@ class DatasetFiles:
 
     @cached_property
     def unread_photos(self) -> dict[str, Path]:
-        """Photos in formats that are not read, by their stem in lower case."""
-        return {path.stem.lower(): path for path in self.by_suffix(UNREAD_PHOTOS)}
+        """Files that may be photos in formats that are not read, by their stem in lower case."""
+        known = PHOTO_SUFFIXES | ANNOTATIONS
+        return {p.stem.lower(): p for p in self.files if p.suffix.lower() not in known}
 
     def unused_photos(self, used: Collection[str]) -> list[Finding]:
         """Notes, no faults, for photos that nobody has annotated, and for endings not read."""
         names = [self.call(path) for path in self.photos if self.relative(path) not in used]
         kind, message = "photo-without-annotation", "no annotation names this photo; it is not used"
         notes = [Finding(name, kind, f"{name}: {message}.") for name in names]
-        for path in self.unread_photos.values():
+        for path in self.by_suffix(UNREAD_PHOTOS):
             message = f"{self.call(path)}: {path.suffix} is not read; {CONVERT}."
             notes.append(Finding(self.call(path), "unread-ending", message))
         return notes
@@ -211,7 +212,8 @@ class PhotoName(NamedTuple):
 
 
 def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    return all(map(str.__eq__, reversed(first), reversed(second)))
+    shared = min(len(first), len(second))
+    return first[len(first) - shared :] == second[len(second) - shared :]
 
 
 _LEVELS: Mapping[str, Callable[[PhotoName, PhotoName], bool]] = {
@@ -228,16 +230,21 @@ not matter from here on); that but for the endings; the same file name; that but
 class _Names:
     """Names, looked up by what is nearest to their stem."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.all = [*map(PhotoName.parse, names)]
+    def __init__(self, names: Iterable[PhotoName]) -> None:
+        self.all = [*names]
+        self._paths = {name.path for name in self.all}
         self._by_stem: dict[str, list[int]] = {}
         for number, name in enumerate(self.all):
             self._by_stem.setdefault(name.stems[-1], []).append(number)
 
     def read(self, name: str) -> PhotoName:
-        """A name as written if that is anyone's, else as it may be spelt."""
-        spelt = map(PhotoName.parse, spell_names(name))
-        return next((n for n in spelt if n.stems[-1] in self._by_stem), PhotoName.parse(name))
+        """A name as written or as it may be spelt: as its folders agree, or else its stem alone."""
+        written = PhotoName.parse(name)
+        if written.path in self._paths or self.find(written, "ending"):
+            return written
+        spelt = [*map(PhotoName.parse, spell_names(name))]
+        tried = ((n, level) for level in _LEVELS for n in spelt)
+        return next((n for n, level in tried if self.find(n, level)), written)
 
     def find(self, name: PhotoName, level: str) -> list[int]:
         """Numbers of the names that agree with one at a level."""
@@ -259,7 +266,7 @@ def match_photos(
     Where an annotation file of one photo names another photo than it is called after, the stated
     size decides, then the nearer folder, then the file's own name; the note says so.
     """
-    there = _Names(map(files.relative, files.photos))
+    there = _Names(PhotoName.parse(files.relative(path)) for path in files.photos)
     elsewhere = r"/|\\|[a-zA-Z]+:|\.\.[/\\]"  # Its folders tell nothing here.
 
     def find(names: Iterable[str], *levels: str) -> list[int]:
@@ -271,7 +278,12 @@ def match_photos(
         paths = {files.photos[number]: there.all[number].parts for number in options}
         return _choose(files, photo, paths)
 
-    found = [find(spell_names(photo.image)[:2], "suffix", "ending") for photo in written]
+    found = [find(spell_names(photo.image), "suffix", "ending") for photo in written]
+    sure = {(p.annotation, *options) for p, options in zip(written, found, strict=True)}
+    found = [  # One that another name in the file means for sure is not meant by this.
+        [n for n in options if len(options) == 1 or (p.annotation, n) not in sure] or options
+        for p, options in zip(written, found, strict=True)
+    ]
     placed = {photo.annotation for photo, options in zip(written, found, strict=True) if options}
     result = []
     for photo, options in zip(written, found, strict=True):
@@ -292,11 +304,12 @@ def spell_names(image: str) -> list[str]:
     """
     plain = unescape(image).strip("\"' ")
     plain = plain.partition("?d=")[2] or _ADDRESS.sub(r"\1", plain)
-    while (decoded := unquote(plain)) != plain:
-        plain = decoded
-    *folders, name = plain.replace("\\", "/").split("/")
-    name = re.sub(r"^[0-9a-f]{8}-", "", name)
-    return [image, plain, "/".join([*folders, name]), "/".join([*folders, name.replace("+", " ")])]
+    spelt = [image]
+    for text in (plain, plain.replace("+", " ")):
+        while text not in spelt[1:]:
+            spelt += [text, re.sub(r"(^|[/\\])[0-9a-f]{8}-(?=[^/\\]*$)", r"\1", text)]
+            text = unquote(text)
+    return spelt
 
 
 _ADDRESS = re.compile(
@@ -370,14 +383,15 @@ class NameMatch(NamedTuple):
 def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch:
     """Find the annotated photo for every predicted one; names are distinct on both sides.
 
-    By each level of `_LEVELS` in turn, for those not found yet; by the last two, of the file's name
-    alone, only when no photo is found by the first three. An annotated photo is found once. Raises
-    `AmbiguousPhotoError`: where a photo is found, it fits several photos, or several fit it.
+    Either may be spelt as `spell_names` says. By each level of `_LEVELS` in turn, for those not
+    found yet; by the last two, of the file's name alone, only when no photo is found by the first
+    three. An annotated photo is found once. Raises `AmbiguousPhotoError`: where a photo is found,
+    it fits several photos, or several fit it.
 
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
     """
-    truths = _Names(annotated)
+    truths = _Names(map(_Names(map(PhotoName.parse, predicted)).read, annotated))
     names = [truths.read(name) for name in predicted]
     found: dict[int, int] = {}
     counts = dict.fromkeys(_LEVELS, 0)

@@ -3,8 +3,7 @@
 Numbers in another order than their heading says still parse; half of them may make boxes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -129,36 +128,45 @@ _SQUARES = (224, 256, 300, 320, 416, 480, 512, 608, 640, 768, 800, 1024)
 _COMPARED = 100  # Photos, and predictions on each, that are enough to tell.
 
 
-def doubt_scale(
+def doubt_overlap(
     truth: FloatArray, photo: IntArray, found: FloatArray, places: IntArray, sizes: FloatArray
 ) -> str:
-    """Why predicted boxes (M, 4) at photos `places` may be of photos of another size; or "".
+    """Why predicted boxes (M, 4) at photos `places` may be read or scaled wrongly; or "".
 
     `truth` (N, 4) at `photo` are annotated, `sizes` (P, 2) those of the photos. Doubted where
-    predictions meet few annotated boxes, but would meet most on photos resized, or made square.
+    predictions meet few annotated boxes, but would meet most in another order of their numbers, or
+    on photos resized, or made square.
     """
-    shown = np.unique(places)[:_COMPARED]
-    known = ((p, truth[photo == p][: 10 * _COMPARED]) for p in shown)
-    pairs = [(own, found[places == p][:_COMPARED], sizes[p]) for p, own in known if len(own)]
+    shown = [p for p in np.unique(places)[:_COMPARED] if (photo == p).any()]
+    annotated = [truth[photo == p][: 10 * _COMPARED] for p in shown]
+    predicted = [found[places == p][:_COMPARED] for p in shown]
+    limits = [np.tile(sizes[p], 2) for p in shown]
 
-    def meet(change: Callable[[FloatArray], FloatArray]) -> float:
-        hits = [
-            (share_union(own, boxes * np.tile(change(size), 2)) > 0.5).any(axis=1)
-            for own, boxes, size in pairs
-        ]
+    def meet(others: Iterable[FloatArray]) -> float:
+        pairs = zip(annotated, others, strict=True)
+        hits = [(share_union(own, boxes) > 0.5).any(axis=1) for own, boxes in pairs]
         return float(np.concatenate(hits).mean()) if hits else 1.0
 
-    now = meet(np.ones_like)
+    now = meet(predicted)
     if now >= _MET / 2:
         return ""
-    others = {f"multiplied by {s:.3g}": partial(np.full_like, fill_value=s) for s in _SCALES}
-    others |= {f"of photos made {s} × {s}": partial(np.multiply, 1 / s) for s in _SQUARES}
-    likely = {name: meet(change) for name, change in others.items()}
-    best = max(likely, key=likely.__getitem__)
-    if likely[best] < _MET:
+    asks = "Were they found on photos of another size?"
+    scaled = ((f"multiplied by {s:.3g}", s, [np.ones(4)] * len(shown)) for s in _SCALES)
+    squared = ((f"of photos made {s} × {s}", 1 / s, limits) for s in _SQUARES)
+    ways = [
+        (meet(b * s * by for b, by in zip(predicted, sides, strict=True)), f"{what}. {asks}")
+        for what, s, sides in (*scaled, *squared)
+    ]
+    ways += [
+        (meet(make(raw(boxes)) for boxes in predicted), f"in the order {name}. Are they?")
+        for raw in _RAW.values()
+        for name, make in _READINGS.items()
+    ]
+    likely, what = max(ways)
+    if likely < _MET:
         return ""
-    told = f"predictions meet {now:.0%} of the annotated faces, {likely[best]:.0%} if their boxes "
-    return f"{told}are {best}. Were they found on photos of another size?"
+    told = f"predictions meet {now:.0%} of the annotated faces, {likely:.0%} if their boxes are "
+    return told + what
 
 
 _MET = 0.4  # Share of the faces that predictions meet, from which a scale is believed.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data_prep.base.command import spell
 from data_prep.base.errors import DatasetError
+from data_prep.base.labels import CLASSES, knows_label
 from data_prep.base.records import AnnotatedPhoto, Dataset, Finding
 from data_prep.formats import photo_match
 from data_prep.formats.annotators import CVAT, FIFTYONE, LABEL_STUDIO, LABELME
@@ -83,7 +84,11 @@ def hint_at(files: photo_match.DatasetFiles, options: ReadOptions) -> str:
         hints.append(f"{files.relative(labels)} looks like YOLO's labels: give their {what}")
     folders = {part for path in files.photos for part in files.relative(path).split("/")[:-1]}
     odd = sorted(folders - {IMAGES}, key=lambda name: (name.isdecimal(), name))
-    if odd and not others:
+    alone = next((path.name for path in files.photos if path.parent == files.root), "")
+    classes = options.aliases, options.classes or CLASSES
+    if alone and odd and all(knows_label(name, *classes) for name in odd):
+        hints.append(f"{alone} lies beside folders of classes: --format crops leaves it out.")
+    elif odd and labels is None and {path.suffix.lower() for path in others} <= {".txt", *TABLES}:
         hints.append(
             f"Photos lie in folders called {', '.join(odd[:6])}{', …' * (len(odd) > 6)}: if these "
             f"are classes, say which, such as --alias '{odd[0]}=with_mask'."

@@ -165,9 +165,9 @@ def _are_landmarks(rows: FloatArray, *, is_one: bool) -> bool:
         return False
     has_third = bool(more % 2 or is_told)
     points = rows[:, BOX_VALUES:].reshape(len(rows), -1, 3 if has_third else 2)[:, :, :2]
-    hidden = (points < 0).any(axis=2)
+    hidden, absent = (points < 0).any(axis=2), (points == 0).all(axis=2)
     centres, sides = rows[:, None, :2], rows[:, None, 2:4]
-    inside = np.all(np.abs(points - centres) <= 0.6 * sides, axis=2) | hidden
+    inside = np.all(np.abs(points - centres) <= 0.6 * sides, axis=2) | hidden | absent
     if inside.all(axis=1).mean() < 0.95:
         return False
     corners = rows[:, : more // 2 * 2 + BOX_VALUES].reshape(len(rows), -1, 2)

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from data_prep.base import records
-from data_prep.base.boxes import clip_faces, overlap, show_box
+from data_prep.base.boxes import clip_faces, overlap, share_union, show_box
 from data_prep.base.cluster import call_by_ray
 from data_prep.base.crop import crop_face, crop_name, encode_crop
 from data_prep.base.errors import DatasetError
@@ -41,6 +41,8 @@ SPLIT_EDGES: tuple[float, ...] = (10, 16, 32, 64)
 """Short sides in pixels between the size bins that a split spreads evenly."""
 
 BLOCK = 16  # Photos that a process of a Ray is given at a time.
+_ALIKE = 0.9  # Intersection over union from which two boxes are one box annotated twice.
+_CROWD = 2000  # Boxes of a photo from which only equal ones are looked for.
 JOURNAL = "photos.journal"  # Beside the crops: what is known of the photos read so far.
 
 
@@ -138,15 +140,22 @@ def settle_duplicates(
     twins: dict[str, SurveyedPhoto] = {}
     for item in surveyed:
         name, of_box, gone = item.photo.name, defaultdict(list), set()
-        for face, _ in item.faces:
-            of_box[face.box].append(face)
-        for box, (first, *others) in of_box.items():
+        boxes = np.array([face.box for face, _ in item.faces]).reshape(-1, 4)
+        if 0 < len(boxes) < _CROWD:
+            firsts = (share_union(boxes, boxes) >= _ALIKE).argmax(axis=1)
+        else:
+            firsts = np.unique(boxes, axis=0, return_inverse=True)[1]
+        for (face, _), place in zip(item.faces, firsts.tolist(), strict=True):
+            of_box[place].append(face)
+        for first, *others in of_box.values():
             if others:
                 labels = [face.label for face in (first, *others)]
                 kind = records.DUPLICATE if len(set(labels)) == 1 else records.CONTRADICTION
                 goes = others if drop and kind == records.DUPLICATE else []
                 gone |= {face.object for face in goes}
-                message = f"{name}: the box {show_box(box)} is there as {' and '.join(labels)}; "
+                message = (
+                    f"{name}: the box {show_box(first.box)} is there as {' and '.join(labels)}; "
+                )
                 message += f"object {first.object} is kept." if goes else "keep one."
                 findings.append(Finding(name, kind, message))
                 for face in goes:

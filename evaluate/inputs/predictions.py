@@ -22,7 +22,7 @@ from data_prep.formats.exif_frame import BORDER
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import find_label_folders, list_names_folders
 from data_prep.formats.photo_match import AmbiguousPhotoError, WrittenPhoto, match_names
-from data_prep.formats.plausible import Order, doubt_boxes, doubt_scale, suspect_boxes
+from data_prep.formats.plausible import Order, doubt_boxes, doubt_overlap, suspect_boxes
 from data_prep.formats.text import RELATIVE, TextFormat, guess_layout, read_text_boxes
 from data_prep.formats.voc import read_voc_predictions
 from evaluate.arrays import Detections, GroundTruth, IntArray
@@ -47,8 +47,8 @@ def check_sanity(path: Path, detections: Detections, truth: GroundTruth) -> list
     sizes = truth.sizes[photo]
     orders: tuple[Order, ...] = ("corners", "sized", "centred")
     judges = (doubt_boxes, suspect_boxes)
-    doubts = [judge(boxes, sizes, order) for judge in judges for order in orders]
-    doubts.append(doubt_scale(truth.boxes, truth.photo, boxes, photo, truth.sizes))
+    doubts = [doubt_overlap(truth.boxes, truth.photo, boxes, photo, truth.sizes)]
+    doubts += [judge(boxes, sizes, order) for judge in judges for order in orders]
     if doubt := next(filter(None, doubts), ""):
         # Before all else: the figures mean nothing then.
         warnings.insert(0, f"{path}: {doubt} See --pred-boxes, or correct the table.")

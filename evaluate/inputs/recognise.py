@@ -8,7 +8,7 @@ from pathlib import Path
 from data_prep.base.labels import Vocabulary
 from data_prep.formats.coco import COCO
 from data_prep.formats.contracts import ReadOptions
-from data_prep.formats.input_files import InputError, sniff_text
+from data_prep.formats.input_files import InputError, read_start
 from data_prep.formats.label_files import CLASSES_FILE, is_yolo
 from data_prep.formats.photo_match import find_keys, list_dataset
 from data_prep.formats.predictions import FILE
@@ -57,9 +57,9 @@ def recognise_truth(path: Path, options: EvaluateOptions) -> tuple[Format, Path]
     if (path / FACES_FILE).is_file():
         return Format.TABLE, path / FACES_FILE
     if path.suffix.lower() in {".csv", ".tsv"}:
-        header = sniff_text(path).partition("\n")[0]
-        known = path.name == FACES_FILE or "split" in header or "detection" in header
-        return Format.TABLE if known else Format.DATASET, path
+        header = {*max(read_start(path).values(), key=len, default=())}
+        is_own = {"object", "source", "split"} <= header or "detection" in header
+        return Format.TABLE if path.name == FACES_FILE or is_own else Format.DATASET, path
     if path.is_file():
         keys = find_keys(path)
         return Format.COCO if not keys or COCO.keys <= keys else Format.DATASET, path

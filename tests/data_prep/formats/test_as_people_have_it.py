@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,30 @@ def test_names_of_photos(tmp_path, photo, name):
     check(write(tmp_path / "set", photo, {"n.json": coco(name)}), photo)
 
 
+def test_some_names_are_coded_and_some_are_not(tmp_path):
+    for name in ("a.jpg", "a+b c.jpg"):
+        make_photo(tmp_path / "images" / name, 200, 100)
+    found = coco("images/a.jpg")
+    found["images"].append({"id": 2, "file_name": "images/a%2Bb+c.jpg"})
+    (tmp_path / "annotations.json").write_text(json.dumps(found))
+    assert [photo.image for photo in read_dataset(tmp_path).photos] == [
+        "images/a+b c.jpg",
+        "images/a.jpg",
+    ]
+
+
+def test_photo_that_may_not_be_opened_is_told(tmp_path, monkeypatch):
+    make_photo(tmp_path / "a.jpg", 200, 100)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PhotoError, match=r"a\.jpg.*Permission denied"):
+        read_frame(tmp_path / "a.jpg")
+
+
 def test_name_that_only_looks_like_an_address(tmp_path):
     """What follows a # or ? may be part of a name, and then another photo's."""
     root = write(tmp_path / "set", "a.jpg", {"n.json": coco("a#1.jpg")})
@@ -160,6 +185,21 @@ def test_annotations_of_several_photos_in_one_file(tmp_path):
 )
 def test_places_of_labels(tmp_path, photo, label):
     check(write(tmp_path / "set", photo, {label: YOLO, "data.yaml": YAML}), photo)
+
+
+def test_darknet_export_of_roboflow(tmp_path):
+    files = {"train/a.txt": YOLO, "train/_darknet.labels": LIST}
+    check(write(tmp_path / "set", "train/a.jpg", files), "train/a.jpg")
+
+
+def test_table_with_further_columns_is_evaluated(tmp_path):
+    """As data_prep reads it; those of faces.csv are told by more than one of their columns."""
+    for name in ("split", "detection_id", "my_split"):
+        rows = [f"{row},1" for row in TABLE.splitlines()]
+        rows[0] = rows[0].removesuffix("1") + name
+        root = write(tmp_path / name, "a.jpg", {"t.csv": "\n".join(rows)})
+        for path in (root, root / "t.csv"):
+            assert len(read_truth(path).boxes) == 2
 
 
 def test_photos_whose_labels_may_be_called_otherwise_are_not_without_faces(tmp_path):

@@ -68,6 +68,8 @@ def test_photo_in_a_format_that_is_not_read(tmp_path):
     read = read_dataset(tmp_path)
     assert kinds(read) == ["missing-photo", "unread-ending"]
     assert "There is a.HEIC, whose format is not read; write it as JPEG" in read.findings[0].message
+    (tmp_path / "a.HEIC").rename(tmp_path / "a.mpo")
+    assert "There is a.mpo, whose format is not" in read_dataset(tmp_path).findings[0].message
 
 
 @pytest.mark.parametrize("ending", ["jfif", "JPE", "avif", "jp2", "ppm", "webp", "tif"])
@@ -141,10 +143,25 @@ def test_turned_photo_that_was_resized(tmp_path):
     turn(tmp_path / "a.png", 6)
     make_voc(tmp_path / "a.xml", "a.png", FACE, (180, 240))
     read = read_dataset(tmp_path)
-    assert kinds(read) == ["resized-photo"]
+    assert kinds(read) == ["resized-photo", "turned-photo"]
     (photo,), _ = frame_photos(read.photos)
     assert photo.size == (90, 120)
     assert photo.faces[0].box == Box(5, 6, 15, 20)
+
+
+def test_photo_upside_down_that_was_resized(tmp_path):
+    for name in ("voc", "cvat"):
+        turn(tmp_path / name / "a.png", 3)
+    make_voc(tmp_path / "voc" / "a.xml", "a.png", FACE, (240, 180))
+    stored = read_dataset(tmp_path / "voc")
+    assert stored.photos[0].faces[0].box == Box(5, 6, 15, 20)
+    assert kinds(stored) == ["resized-photo", "untold-turn"]
+    image = '<image id="0" name="a.png" width="240" height="180">'
+    box = '<box label="mask" xtl="10" ytl="12" xbr="30" ybr="40"/>'
+    (tmp_path / "cvat" / "a.xml").write_text(f"<annotations>{image}{box}</image></annotations>")
+    upright = read_dataset(tmp_path / "cvat")
+    assert upright.photos[0].faces[0].box == Box(105, 70, 115, 84)
+    assert kinds(upright) == ["resized-photo"]
 
 
 SIZE, WIDE = (320, 240), (500, 190)
@@ -252,6 +269,7 @@ SPREAD = "0.2 0.25 0.8 0.25 0.5 0.5 0.3 0.7 0.7 0.7"
     [
         ([f"0 0.5 0.5 0.25 0.3 {POINTS}"], [(120, 84, 200, 156)]),
         (["0 0.5 0.5 0.25 0.3" + " -1" * 10], [(120, 84, 200, 156)]),
+        (["0 0.5 0.5 0.25 0.3" + " 0" * 10], [(120, 84, 200, 156)]),  # Nobody has marked them.
         ([f"0 0.5 0.5 0.8 0.9 {SPREAD}"], [(32, 12, 288, 228)]),
         (["0 0.5 0.5 0.25 0.3 0.5 0.5 2"], [(120, 84, 200, 156)]),  # A point and how visible it is.
         ([f"0 0.5 0.5 0.4 0.6 {MANY}"], [(96, 48, 224, 192)]),
@@ -347,6 +365,7 @@ def test_all_unknown_classes_at_once_and_ignored_ones(tmp_path):
 def test_folders_called_after_classes_further_up(tmp_path):
     for seed, part in enumerate(("CMFD/00000", "CMFD/01000", "IMFD/00000")):
         make_photo(tmp_path / part / "a.jpg", seed=seed)
+    (tmp_path / "README.txt").write_text("Photos of masks")
     with pytest.raises(DatasetError, match="folders called CMFD, IMFD, 00000, 01000: if these"):
         read_dataset(tmp_path)
     aliases = parse_aliases(["CMFD=with_mask", "IMFD=mask_weared_incorrect"])
@@ -355,6 +374,9 @@ def test_folders_called_after_classes_further_up(tmp_path):
     make_photo(tmp_path / "CMFD/00000" / "b.jpg", seed=5)
     read = read_dataset(tmp_path, ReadOptions(aliases=aliases | {"cmfd": ""}))
     assert [p.image for p in read.photos] == ["IMFD/00000/a.jpg"]
+    make_photo(tmp_path / "c.jpg", seed=6)
+    with pytest.raises(DatasetError, match=r"c\.jpg lies beside .* classes: --format crops leaves"):
+        read_dataset(tmp_path, ReadOptions(aliases=aliases | {"00000": "", "01000": ""}))
     make_photo(tmp_path / "m" / "mask" / "with" / "a.jpg")
     make_photo(tmp_path / "m" / "mask" / "without" / "b.jpg")
     with pytest.raises(DatasetError, match="folders called mask, with, without"):

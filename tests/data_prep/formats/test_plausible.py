@@ -9,7 +9,7 @@ import pytest
 from data_prep.base.errors import DatasetError
 from data_prep.base.photo import photo_size
 from data_prep.formats.contracts import ReadOptions
-from data_prep.formats.plausible import doubt_boxes, doubt_scale, suspect_boxes
+from data_prep.formats.plausible import doubt_boxes, doubt_overlap, suspect_boxes
 from data_prep.formats.registry import read_dataset
 from evaluate.inputs.truth import read_truth
 from tests.makers import make_photo, make_voc
@@ -124,9 +124,26 @@ def test_predictions_on_photos_of_another_size(change, told):
     truth = np.hstack([shares[:, :2], shares[:, :2] + shares[:, 2:]]) * np.tile((400, 300), 2)
     found = np.hstack([change(truth[:, :2]), change(truth[:, 2:])])
     photo = np.arange(40) // 2
-    doubt = doubt_scale(truth, photo, found, photo, np.tile((400.0, 300.0), (20, 1)))
+    doubt = doubt_overlap(truth, photo, found, photo, np.tile((400.0, 300.0), (20, 1)))
     assert told in doubt
     assert bool(doubt) is bool(told)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        # Corners read as corner and size, or as centre and size.
+        (lambda b: np.hstack([b[:, :2], b[:, :2] + b[:, 2:]]), "xmin, ymin, xmax, ymax"),
+        (lambda b: np.hstack([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2]), "xmin, ymin, x"),
+        (lambda b: b[:, [1, 0, 3, 2]], "in the order ymin, xmin, ymax, xmax. Are they?"),
+    ],
+)
+def test_predictions_in_another_order(change, told):
+    shares = make_shares(40)
+    truth = np.hstack([shares[:, :2], shares[:, :2] + shares[:, 2:]]) * np.tile((400, 300), 2)
+    photo = np.arange(40) // 2
+    sizes = np.tile((400.0, 300.0), (20, 1))
+    assert told in doubt_overlap(truth, photo, change(truth), photo, sizes)
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,21 @@ def test_voc_of_a_name_that_xml_forbids(write, tmp_path):
     assert not (tmp_path / "voc").exists()
 
 
+@pytest.mark.parametrize("form", [n for n, f in FORMATS.items() if f.writes and f.holds_photos])
+def test_names_that_look_coded_or_end_alike_are_read_again(write, tmp_path, form):
+    rows = []
+    for seed, name in enumerate(("a b.jpg", "sub/a b.jpg", "50%20.jpg", "x+y.jpg", "c#1.jpg")):
+        make_photo(tmp_path / "set" / name, *SIZE, seed=seed)
+        rows.append(f"{name},mask,10,12,{30 + seed},40")
+    text = "\n".join(["image,label,xmin,ymin,xmax,ymax", *rows])
+    (tmp_path / "set" / "a.csv").write_text(text)
+    out, _ = write(form, tmp_path / "set")
+    read, source = (read_dataset(root, AS_WRITTEN).photos for root in (out, tmp_path / "set"))
+    found = {p.path.read_bytes(): round(p.faces[0].box.xmax) for p in read}
+    assert found == {p.path.read_bytes(): round(p.faces[0].box.xmax) for p in source}
+    assert len(found) == 5
+
+
 def test_yolo_files(write):
     out, result = write(Format.YOLO)
     assert result.record["not_held"] == {"difficult flags": 1}

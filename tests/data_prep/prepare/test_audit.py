@@ -63,7 +63,8 @@ def run_audit(dataset, tmp_path, run):
 def test_contradictions_are_told(tmp_path, run):
     root, box, other = tmp_path / "s", (20, 15, 60, 55), (62, 15, 90, 55)
     two = [("with_mask", other), ("without_mask", other)]
-    add_example(root, "a", 1, [("with_mask", box), ("with_mask", box), *two])
+    near = (20, 15, 60, 56)  # Drawn again, a pixel off.
+    add_example(root, "a", 1, [("with_mask", box), ("with_mask", near), *two])
     add_example(root, "b", 2, [("with_mask", box)])
     add_example(root, "copy", 2, [("without_mask", box)])
     add_example(root, "same", 2, [("with_mask", box)])

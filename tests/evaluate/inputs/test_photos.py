@@ -279,6 +279,10 @@ def test_names_that_fit_several_files_are_found_by_path_only(tmp_path):
         (["a.jpg"], ["ba.jpg", "c.jpg"], (None, None)),
         (["a.jpg"], [], ()),
         (["a b.jpg", "a%20b.png"], ["https://x.y/a%2520b.jpg?t=1", "a%20b.jpg"], (0, 1)),
+        # As Label Studio writes them, in annotations.
+        (["upload/3/0a1b2c3d-my%20photo.jpg", "1.png"], ["1.png", "my photo.jpg"], (1, 0)),
+        (["/data/local-files/?d=images/1.2.png", "b.png"], ["b.png", "images/1.2.png"], (1, 0)),
+        (["images\\a%2Bb+c.jpg"], ["images/a+b c.jpg"], (0,)),
     ],
 )
 def test_names(annotated: list[str], predicted: list[str], found: tuple[int | None, ...]) -> None:
