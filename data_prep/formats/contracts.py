@@ -32,6 +32,7 @@ class Format(StrEnum):
     MEDICAL_MASK = "medical-mask"
     CVAT = "cvat"
     FIFTYONE = "fiftyone"
+    CREATEML = "createml"
     WIDER = "wider"
     CROPS = "crops"
 

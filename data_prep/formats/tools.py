@@ -1,4 +1,4 @@
-"""What is only read: exports of VIA and Supervisely, Medical Mask, and the lists of WIDER FACE."""
+"""What is only read: exports of VIA, Supervisely and Create ML, Medical Mask, lists of WIDER FACE."""
 
 import math
 import re
@@ -91,6 +91,27 @@ SUPERVISELY, MEDICAL_MASK = (
         ("Supervisely", {"objects", "classTitle"}),
         ("Medical Mask", {"FileName", "BoundingBox"}),
     )
+)
+
+
+def _read_createml(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
+    """A list of photos for Apple's Create ML, as labelImg and Roboflow write it; boxes by centre."""
+    for number, value in enumerate(raw.load_json(path)):
+        where = f"{faults.file}, [{number}]"
+        photo, reader = raw.json_object(value, where), FaceReader(faults, options)
+        for place, face in enumerate(photo["annotations"]):
+            box = partial(_read_centre, face)
+            reader.add(f"{where}, annotations[{place}]", str(face.get("label") or ""), box)
+        yield reader.finish(path, raw.json_text(photo, "image", where), where, None)
+
+
+def _read_centre(face: Mapping[str, Any]) -> Box:
+    x, y, width, height = (float(face["coordinates"][k]) for k in ("x", "y", "width", "height"))
+    return Box.sized(x - width / 2, y - height / 2, width, height)
+
+
+CREATEML = FileFormat(
+    *(_read_createml, "Create ML JSON", "centred"), keys=frozenset({"annotations", "coordinates"})
 )
 
 

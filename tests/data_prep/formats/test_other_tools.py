@@ -97,6 +97,15 @@ def fiftyone():
     return {"classes": ["mask", "no_mask"], "labels": {"a": faces}}
 
 
+def createml():
+    """As labelImg writes it: x and y are the centre."""
+    faces = [
+        {"label": name, "coordinates": dict(zip(("x", "y", "width", "height"), box, strict=True))}
+        for name, box in (("mask", [40, 30, 40, 40]), ("no_mask", [120.0, 60.0, 40.0, 60.0]))
+    ]
+    return [{"image": "a.jpg", "verified": False, "annotations": faces}]
+
+
 CVAT = """<?xml version="1.0"?><annotations><version>1.1</version><meta/>
 <image id="0" name="a.jpg" width="200" height="100">
 <box label="mask" xtl="20" ytl="10" xbr="60" ybr="50" occluded="0" rotation="35.0">
@@ -113,6 +122,7 @@ FILES = {
     Format.MEDICAL_MASK: {"notes/a.jpg.json": medical_mask()},
     Format.CVAT: {"annotations.xml": CVAT},
     Format.FIFTYONE: {"labels.json": fiftyone()},
+    Format.CREATEML: {"train/_annotations.createml.json": createml()},
 }
 KINDS = {"old via": Format.VIA, "label-studio-min": Format.LABEL_STUDIO}
 
@@ -165,6 +175,7 @@ def add(content, key, **changes):
         ("v.json", via(({"name": "rect", "x": 1}, RECT)), "without its numbers"),
         ("v.json", via(({"name": "point", "cx": 1}, RECT)), "the shape 'point', which has no box"),
         ("a.jpg.json", add(supervisely(), "objects", points=None), "points has no box"),
+        ("c.json", [add(*createml(), "annotations", coordinates={"x": 1})], "no numbers of a box"),
         ("a.xml", CVAT.replace('xtl="20"', 'xtl="left"'), "'left' for xtl is not a number"),
     ],
 )
