@@ -1,4 +1,4 @@
-"""What is only read: exports of VIA, Supervisely and Create ML, Medical Mask, lists of WIDER FACE."""
+"""What is only read: exports of VIA, Supervisely, Create ML and Medical Mask, and WIDER lists."""
 
 import math
 import re
@@ -95,7 +95,7 @@ SUPERVISELY, MEDICAL_MASK = (
 
 
 def _read_createml(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
-    """A list of photos for Apple's Create ML, as labelImg and Roboflow write it; boxes by centre."""
+    """Photos for Apple's Create ML, as labelImg and Roboflow write them; boxes by centre."""
     for number, value in enumerate(raw.load_json(path)):
         where = f"{faults.file}, [{number}]"
         photo, reader = raw.json_object(value, where), FaceReader(faults, options)
