@@ -7,7 +7,7 @@ import re
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import unescape
@@ -232,19 +232,27 @@ class _Names:
 
     def __init__(self, names: Iterable[PhotoName]) -> None:
         self.all = [*names]
-        self._paths = {name.path for name in self.all}
+        self._by_path = {name.path: number for number, name in enumerate(self.all)}
         self._by_stem: dict[str, list[int]] = {}
         for number, name in enumerate(self.all):
             self._by_stem.setdefault(name.stems[-1], []).append(number)
 
-    def read(self, name: str) -> PhotoName:
-        """A name as written or as it may be spelt: as its folders agree, or else its stem alone."""
-        written = PhotoName.parse(name)
-        if written.path in self._paths or self.find(written, "ending"):
-            return written
-        spelt = [*map(PhotoName.parse, spell_names(name))]
-        tried = ((n, level) for level in _LEVELS for n in spelt)
-        return next((n for n, level in tried if self.find(n, level)), written)
+    def read(self, names: Iterable[str]) -> Iterator[PhotoName]:
+        """Names as written, or else as they may be spelt: as folders agree, or by the stem alone.
+
+        What one of them means as written, no other means by being spelt otherwise.
+        """
+        written, meant = [], set[int]()
+        for name in names:
+            one = PhotoName.parse(name)
+            place = self._by_path.get(one.path)
+            options = self.find(one, "ending") if place is None else [place]
+            meant.update(options)
+            written.append((one, [] if options else spell_names(name)))
+        for one, more in written:
+            spelt = [*map(PhotoName.parse, more)]
+            tried = ((n, level) for level in _LEVELS for n in spelt)
+            yield next((n for n, level in tried if not meant.issuperset(self.find(n, level))), one)
 
     def find(self, name: PhotoName, level: str) -> list[int]:
         """Numbers of the names that agree with one at a level."""
@@ -269,16 +277,21 @@ def match_photos(
     there = _Names(PhotoName.parse(files.relative(path)) for path in files.photos)
     elsewhere = r"/|\\|[a-zA-Z]+:|\.\.[/\\]"  # Its folders tell nothing here.
 
-    def find(names: Iterable[str], *levels: str) -> list[int]:
+    def find(names: Iterable[str], *levels: str, but: Collection[int] = ()) -> list[int]:
         parsed = [PhotoName.parse(name) for name in names if name.strip("./\\")]
         found = (there.find(name, level) for name in parsed for level in levels)
-        return next(filter(None, found), [])
+        return next(filter(None, ([n for n in one if n not in but] for one in found)), [])
 
     def choose(photo: WrittenPhoto, options: list[int]) -> list[Path]:
         paths = {files.photos[number]: there.all[number].parts for number in options}
         return _choose(files, photo, paths)
 
-    found = [find(spell_names(photo.image), "suffix", "ending") for photo in written]
+    found = [find([photo.image], "suffix", "ending") for photo in written]
+    meant = {options[0] for options in found if len(options) == 1}  # As written: not otherwise.
+    found = [
+        options or find(spell_names(p.image), "suffix", "ending", but=meant)
+        for p, options in zip(written, found, strict=True)
+    ]
     sure = {(p.annotation, *options) for p, options in zip(written, found, strict=True)}
     found = [  # One that another name in the file means for sure is not meant by this.
         [n for n in options if len(options) == 1 or (p.annotation, n) not in sure] or options
@@ -289,7 +302,8 @@ def match_photos(
     for photo, options in zip(written, found, strict=True):
         own = find([photo.fallback], "stem")
         if not options and (photo.annotation not in placed or re.match(elsewhere, photo.image)):
-            options = find(spell_names(photo.image), "name", "stem") or own
+            options = find([photo.image], "name", "stem")
+            options = options or find(spell_names(photo.image), "name", "stem", but=meant) or own
         paths, note = choose(photo, options), ""
         if own and options and set(own).isdisjoint(options):
             paths, note = _weigh(files, photo, paths, choose(photo, own))
@@ -391,8 +405,8 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
     """
-    truths = _Names(map(_Names(map(PhotoName.parse, predicted)).read, annotated))
-    names = [truths.read(name) for name in predicted]
+    truths = _Names(_Names(map(PhotoName.parse, predicted)).read(annotated))
+    names = [*truths.read(predicted)]
     found: dict[int, int] = {}
     counts = dict.fromkeys(_LEVELS, 0)
     for level in _LEVELS:

@@ -134,7 +134,8 @@ def _renew(out: Path, name: str, inputs: str) -> Iterator[Path]:
         staging = Path(parent)
         yield staging / FILES.get(name, name)
         files = {p.relative_to(staging): p for p in sorted(staging.rglob("*")) if p.is_file()}
-        if not all((out / f).parent.resolve().is_relative_to(out.resolve()) for f in files):
+        folders, top = {out / file.parent for file in files}, out.resolve()
+        if not all(folder.resolve().is_relative_to(top) for folder in folders):
             raise OSError(errno.ELOOP, "a link is in the way")
         told = {file.as_posix(): sha256_of(path) for file, path in files.items()}
         record = {"inputs": inputs, "files": told, "photos": {}}

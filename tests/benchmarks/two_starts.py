@@ -5,7 +5,7 @@ python -m tests.benchmarks.two_starts PREPARED OUT IMAGENET_WEIGHTS
 In each of five folds `default` learns, and `lite0` from ImageNet, then a further net, as large as
 the first and begun with it, from the labels and the mean answer of both, as the classifier that
 ships did. Every face is judged by nets that saw none of its kin, and each net compared with the
-first. What is done stays done, in OUT: a fold at a time on each core.
+first. What is done stays done, in OUT: a net at a time on each core.
 """
 
 import sys

@@ -96,6 +96,23 @@ def test_some_names_are_coded_and_some_are_not(tmp_path):
     ]
 
 
+def test_lost_photo_is_no_other_whose_name_is_alike_when_decoded(tmp_path):
+    for name in ("a b.jpg", "c.jpg"):
+        make_photo(tmp_path / name, 200, 100)
+    found = coco("a+b.jpg")
+    found["images"] += [
+        {"id": number, "file_name": name}
+        for number, name in enumerate(("0a1b2c3d-c.jpg", "a b.jpg", "c.jpg"), start=2)
+    ]
+    (tmp_path / "annotations.json").write_text(json.dumps(found))
+    read = read_dataset(tmp_path)
+    assert [(photo.image, len(photo.faces)) for photo in read.photos] == [
+        ("a b.jpg", 0),
+        ("c.jpg", 0),
+    ]
+    assert [finding.kind for finding in read.findings] == ["missing-photo"] * 2
+
+
 def test_photo_that_may_not_be_opened_is_told(tmp_path, monkeypatch):
     make_photo(tmp_path / "a.jpg", 200, 100)
 

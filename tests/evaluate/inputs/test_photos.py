@@ -283,6 +283,9 @@ def test_names_that_fit_several_files_are_found_by_path_only(tmp_path):
         (["upload/3/0a1b2c3d-my%20photo.jpg", "1.png"], ["1.png", "my photo.jpg"], (1, 0)),
         (["/data/local-files/?d=images/1.2.png", "b.png"], ["b.png", "images/1.2.png"], (1, 0)),
         (["images\\a%2Bb+c.jpg"], ["images/a+b c.jpg"], (0,)),
+        # What one name means as written, no other means by being spelt otherwise.
+        (["a+b.jpg", "a b.jpg", "0a1b2c3d-a b.jpg"], ["a b.jpg"], (1,)),
+        (["x/a b.jpg"], ["a+b.jpg", "a%20b.jpg", "a b.jpg"], (None, None, 0)),
     ],
 )
 def test_names(annotated: list[str], predicted: list[str], found: tuple[int | None, ...]) -> None:
