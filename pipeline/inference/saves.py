@@ -140,6 +140,8 @@ def _renew(out: Path, name: str, inputs: str) -> Iterator[Path]:
         told = {file.as_posix(): sha256_of(path) for file, path in files.items()}
         record = {"inputs": inputs, "files": told, "photos": {}}
         OutputFolder(out, f"{RECORDS}/{name}.json").swap_in(staging, record)
+        if name not in FILES:
+            (out / name).mkdir(exist_ok=True)  # There, too, if there is nothing to put into it.
 
 
 def describe_entry(entry: Entry) -> dict[str, Any]:

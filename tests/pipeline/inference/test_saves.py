@@ -106,6 +106,13 @@ def test_crops_are_upright_below_their_class_and_old_ones_go(photos, tmp_path):
     assert len(list((out / "crops").rglob("*.jpg"))) == 2
 
 
+def test_crops_of_no_face_are_an_empty_folder(tmp_path):
+    save_photo(tmp_path / "photos" / "empty.png", [])
+    for _ in range(2):
+        assert save(tmp_path / "photos", tmp_path / "out", "crops")["saved"] == {"crops": "crops"}
+        assert list((tmp_path / "out" / "crops").iterdir()) == []
+
+
 def read_saved(out):
     """By name, what is in an output folder besides tables, summary and hidden records."""
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
