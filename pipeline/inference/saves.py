@@ -33,10 +33,9 @@ from data_prep.formats.registry import FORMATS
 from pipeline.inference.draw import blur_faces, save_drawing
 from pipeline.inference.records import Face, Frame, round_box
 from pipeline.inference.sinks import Entry
-from pipeline.inference.sources import ANNOTATED, RECORDS, SAVED, PhotoSet, spell
+from pipeline.inference.sources import ANNOTATED, SAVE_RECORDS, SAVED, SAVED_FILES, PhotoSet, spell
 
 JSON, CROPS, BLURRED, GALLERY = SAVED
-FILES = {JSON: "predictions.json", GALLERY: "gallery.html"}  # The others are folders.
 
 MOST_SHOWN = 4000  # Faces of a gallery: about 12 MB. More are thinned out evenly.
 
@@ -94,7 +93,7 @@ class Saves:
                 gallery.add(frame, entry.faces)
             if GALLERY in places:
                 gallery.write(places[GALLERY], drawn=(out / ANNOTATED).is_dir())
-        return {name: out / FILES.get(name, name) for name in places}
+        return {name: out / SAVED_FILES.get(name, name) for name in places}
 
 
 def clear_stale(
@@ -105,19 +104,19 @@ def clear_stale(
     Gives the hash of these, and the place of what stays. Raises `OutputError`: a file of the rest
     was changed since, or one that is asked for is there and was not written here.
     """
-    kept, records = {}, sorted((out / RECORDS).glob("*.json"))
-    for name in FILES.keys() & {*asked} - {record.stem for record in records}:
-        if (out / FILES[name]).exists():
+    kept, records = {}, sorted((out / SAVE_RECORDS).glob("*.json"))
+    for name in SAVED_FILES.keys() & {*asked} - {record.stem for record in records}:
+        if (out / SAVED_FILES[name]).exists():
             what = "was not written by --save; move it away, or choose another folder with -o."
-            raise OutputError(f"{out / FILES[name]}: {what}")
+            raise OutputError(f"{out / SAVED_FILES[name]}: {what}")
     digest = hashlib.sha256()
     for entry in entries if asked or records else ():
         digest.update(json.dumps(asdict(entry)).encode())
     inputs = digest.hexdigest()
     for record in records:
-        name, folder = record.stem, OutputFolder(out, f"{RECORDS}/{record.name}")
+        name, folder = record.stem, OutputFolder(out, f"{SAVE_RECORDS}/{record.name}")
         if (folder.read_record() or {}).get("inputs") == inputs and name not in asked:
-            kept[name] = out / FILES.get(name, name)
+            kept[name] = out / SAVED_FILES.get(name, name)
             continue
         folder.find_whole(inputs)
         if name not in asked:
@@ -132,15 +131,15 @@ def _renew(out: Path, name: str, inputs: str) -> Iterator[Path]:
     """A staging place for what then takes the place of an earlier run's, beside files of others."""
     with writing(out / name), tempfile.TemporaryDirectory(PART, ".saving-", out) as parent:
         staging = Path(parent)
-        yield staging / FILES.get(name, name)
+        yield staging / SAVED_FILES.get(name, name)
         files = {p.relative_to(staging): p for p in sorted(staging.rglob("*")) if p.is_file()}
         folders, top = {out / file.parent for file in files}, out.resolve()
         if not all(folder.resolve().is_relative_to(top) for folder in folders):
             raise OSError(errno.ELOOP, "a link is in the way")
         told = {file.as_posix(): sha256_of(path) for file, path in files.items()}
         record = {"inputs": inputs, "files": told, "photos": {}}
-        OutputFolder(out, f"{RECORDS}/{name}.json").swap_in(staging, record)
-        if name not in FILES:
+        OutputFolder(out, f"{SAVE_RECORDS}/{name}.json").swap_in(staging, record)
+        if name not in SAVED_FILES:
             (out / name).mkdir(exist_ok=True)  # There, too, if there is nothing to put into it.
 
 

@@ -41,10 +41,12 @@ VIDEO, TRACKS = ".video", "tracks"
 SAVED = ("json", "crops", "blurred", "gallery")
 """What `--save` writes besides datasets: its name of an output file or folder follows from it."""
 
-RECORDS = ".saved"  # In an output folder: which files `--save` wrote, and of which predictions.
+SAVED_FILES = {"json": "predictions.json", "gallery": "gallery.html"}  # The others are folders.
+
+SAVE_RECORDS = ".saved"  # Of an output folder: what `--save` wrote there, of which predictions.
 
 WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, VIDEO, TRACKS, f"{TRACKS}.csv"})
-WRITTEN |= {ANNOTATED, RECORDS, "predictions.json", "gallery.html", "blurred", *Format}
+WRITTEN |= {ANNOTATED, SAVE_RECORDS, *SAVED_FILES.values(), "blurred", *Format}
 """Names in an output folder that run.py writes: never an input."""
 
 _VIDEO, _FAR_VIDEO = "a video", "a video in an object store"

@@ -119,8 +119,8 @@ def main(photos: str, weights: str | None = None, most: int = 150) -> None:
                 ]
                 for engine in ("torch", "onnx")
             }
-        for names, sides in pairs.items():
-            rates = compare_speed(sides, some, Path(out) / names.rpartition(" ")[2])
+        for number, (names, sides) in enumerate(pairs.items()):
+            rates = compare_speed(sides, some, Path(out) / str(number))
             (before, ours), ratios = np.median(rates, axis=0), rates[:, 1] / rates[:, 0]
             log(
                 f"{len(some.images)} photos, {names}: {before:.2f} and {ours:.2f} photos/s, ratio "

@@ -126,7 +126,7 @@ def compare_nets(table: pd.DataFrame, told: dict[str, np.ndarray]) -> Iterator[l
 
 
 def main(prepared: Path, out: Path, imagenet: Path) -> None:
-    """Train what is left to do; print a row for each net, odds and source, of the folds done."""
+    """Train what is left to do; print a row for each net, odds and source."""
     faces = open_faces(prepared, load_recipe(FIRST.recipe, ClassifierRecipe, []), out)
     fold, tasks = plan_nets(faces, out, imagenet)
     log = Reporter().log
