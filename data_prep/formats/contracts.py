@@ -27,6 +27,8 @@ class Format(StrEnum):
     CSV = "csv"
     LABELME = "labelme"
     VIA = "via"
+    VIA3 = "via3"
+    VOTT = "vott"
     LABEL_STUDIO = "label-studio"
     SUPERVISELY = "supervisely"
     MEDICAL_MASK = "medical-mask"

@@ -101,7 +101,7 @@ def find_keys(path: Path) -> frozenset[str]:
 JSON_KEYS = (
     *("images", "annotations", "shapes", "imagePath", "regions", "shape_attributes", "result"),
     *("original_width", "objects", "classTitle", "FileName", "BoundingBox", "labels"),
-    *("bounding_box", "coordinates"),
+    *("bounding_box", "coordinates", "asset", "metadata", "fid_list"),
 )
 """Keys by which annotations in JSON are known."""
 

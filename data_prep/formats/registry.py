@@ -20,13 +20,13 @@ from data_prep.formats.contracts import BAD_ANNOTATION, IMAGES, DatasetFormat, F
 from data_prep.formats.crops import CropsFormat
 from data_prep.formats.csv import TABLES, CsvFormat, explain_tables
 from data_prep.formats.label_files import has_box
-from data_prep.formats.tools import CREATEML, MEDICAL_MASK, SUPERVISELY, VIA, WIDER
+from data_prep.formats.tools import CREATEML, MEDICAL_MASK, SUPERVISELY, VIA, VIA3, VOTT, WIDER
 from data_prep.formats.voc import VOC
 from data_prep.formats.yolo import YoloFormat
 
 _ORDERED = (
-    *(VOC, YoloFormat(), COCO, CsvFormat(), LABELME, VIA, LABEL_STUDIO, SUPERVISELY),
-    *(MEDICAL_MASK, CVAT, FIFTYONE, CREATEML, WIDER, CropsFormat()),
+    *(VOC, YoloFormat(), COCO, CsvFormat(), LABELME, VIA, VIA3, VOTT),
+    *(LABEL_STUDIO, SUPERVISELY, MEDICAL_MASK, CVAT, FIFTYONE, CREATEML, WIDER, CropsFormat()),
 )
 FORMATS: Mapping[Format, DatasetFormat] = dict(zip(Format, _ORDERED, strict=True))
 

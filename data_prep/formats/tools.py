@@ -1,4 +1,4 @@
-"""What is only read: exports of VIA, Supervisely, Create ML and Medical Mask, and WIDER lists."""
+"""What is only read: VIA, VoTT, Supervisely, Create ML, Medical Mask, and lists of WIDER FACE."""
 
 import math
 import re
@@ -128,15 +128,25 @@ def _read_via(path: Path, faults: Faults, options: ReadOptions) -> Iterator[Writ
             place = f"{where}, region {number}"
             found = raw.json_object(region, place)
             told = raw.json_object(found.get("region_attributes") or {}, place)
-            name = find_class(told, options.columns.get("label"), place)
             shape = raw.json_object(found.get("shape_attributes"), place)
-            reader.add(place, name, partial(enclose_region, shape, place))
+            _add_region(reader, place, told, partial(enclose_region, shape, place))
         yield reader.finish(path, raw.json_text(entry, "filename", where), where, None)
 
 
 VIA = FileFormat(
     _read_via, "VIA JSON", frame="upright", keys=frozenset({"regions", "shape_attributes"})
 )
+
+
+def _add_region(
+    reader: FaceReader, where: str, told: Mapping[str, Any], read_box: Callable[[], Box]
+) -> None:
+    try:
+        name = find_class(told, reader.options.columns.get("label"), where)
+    except InputError as error:
+        reader.leave_out("unnamed-object", str(error))
+    else:
+        reader.add(where, name, read_box)
 
 
 def find_class(attributes: Mapping[str, Any], name: str | None, where: str) -> str:
@@ -180,6 +190,95 @@ _REGIONS = {
     **dict.fromkeys(("polygon", "polyline"), ("all_points_x", "all_points_y")),
 }
 """Shapes of VIA that have a box, and their numbers."""
+
+
+def _read_via3(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
+    """VIA 3's project files (https://www.robots.ox.ac.uk/~vgg/software/via): photos in views."""
+    content = raw.json_object(raw.load_json(path), faults.file)
+    readers: dict[str, FaceReader] = {}
+    for key, value in content["metadata"].items():
+        where = f"{faults.file}, '{key[:60]}'"
+        entry = raw.json_object(value, where)
+        kind, *numbers = entry["xy"] or [0]
+        if not kind:
+            faults.counts["attribute of a whole photo"] += 1
+            continue
+        told = dict(_tell_attributes(entry.get("av") or {}, content["attribute"]))
+        reader = readers.setdefault(str(entry["vid"]), FaceReader(faults, options))
+        _add_region(reader, where, told, partial(_enclose_numbers, kind, numbers, where))
+    for number, view in content["view"].items():
+        where = f"{faults.file}, view {number}"
+        if len(view["fid_list"]) != 1:
+            raise InputError(f"{where}: not of one photo; annotate each in a view of its own.")
+        image = raw.json_text(content["file"][str(view["fid_list"][0])], "fname", where)
+        yield readers.get(number, FaceReader(faults, options)).finish(path, image, where, None)
+
+
+def _tell_attributes(
+    values: Mapping[str, str], attributes: Mapping[str, Any]
+) -> Iterator[tuple[str, object]]:
+    """Names and values as VIA 2 has them; VIA 3 gives options by number, check boxes as `1,3`."""
+    for key, value in values.items():
+        names = attributes[key].get("options") or {}
+        is_box = attributes[key].get("type") == _CHECK_BOXES
+        ticked = {names.get(one, one): True for one in value.split(",") if one}
+        yield attributes[key]["aname"], ticked if is_box else names.get(value, value)
+
+
+_CHECK_BOXES = 2
+
+
+def _enclose_numbers(kind: int, numbers: Sequence[float], where: str) -> Box:
+    shape = _SHAPES.get(kind, f"shape {kind}")
+    if shape in ("polygon", "polyline"):
+        told: dict[str, Any] = {"all_points_x": numbers[::2], "all_points_y": numbers[1::2]}
+    else:
+        names = dict.fromkeys(_REGIONS.get(shape, ()))
+        told = dict(zip(names, numbers, strict=False))
+    return enclose_region({"name": shape, **told}, where)
+
+
+_SHAPES = {1: "point", 2: "rect", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon"}
+"""How VIA 2 calls the shapes that VIA 3 numbers."""
+VIA3 = FileFormat(
+    *(_read_via3, "VIA 3 JSON"), frame="upright", keys=frozenset({"metadata", "fid_list"})
+)
+
+
+def _read_vott(path: Path, faults: Faults, options: ReadOptions) -> Iterator[WrittenPhoto]:
+    """Exports of https://github.com/microsoft/VoTT, and the file of each photo that it keeps."""
+    content = raw.json_object(raw.load_json(path), faults.file)
+    for key, value in content.get("assets", {"": content}).items():
+        where = f"{faults.file}, '{key[:60]}'" if key else faults.file
+        entry = raw.json_object(value, where)
+        asset, regions = raw.json_object(entry["asset"], where), entry["regions"]
+        if not regions and asset.get("state") == _NOT_VISITED:
+            continue  # Not a photo without a face.
+        reader = FaceReader(faults, options)
+        for number, region in enumerate(regions):
+            place = f"{where}, regions[{number}]"
+            tags = region["tags"]
+            if len(tags) > 1:
+                reader.leave_out("bad-box", f"{place}: several classes: {', '.join(tags)}.")
+                continue
+            outlined = region.get("type", "RECTANGLE") not in ("RECTANGLE", "SQUARE")
+            box = partial(_enclose_vott, region)
+            reader.add(place, str(*tags), box, outlined=outlined)
+        size = raw.read_size(*map((asset.get("size") or {}).get, ("width", "height")))
+        yield reader.finish(path, raw.json_text(asset, "name", where), where, size)
+
+
+_NOT_VISITED = 0
+
+
+def _enclose_vott(region: Mapping[str, Any]) -> Box:
+    told = region.get("boundingBox")
+    if told:
+        return Box.sized(*(float(told[name]) for name in ("left", "top", "width", "height")))
+    return raw.enclose(*([float(point[side]) for point in region["points"]] for side in "xy"))
+
+
+VOTT = FileFormat(_read_vott, "VoTT JSON", "sized", keys=frozenset({"asset", "regions"}))
 
 FACE = "face_of_any_class"
 """The class of all faces, where classes are asked for: whoever has a use for it gives it an alias.

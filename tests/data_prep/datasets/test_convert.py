@@ -14,7 +14,7 @@ from data_prep.formats.registry import read_dataset
 from tests.data_prep.deciding import decide
 from tests.makers import add_example, hash_tree, make_photo, make_voc
 
-READ_ONLY = {"via", "createml", "supervisely", "medical-mask", "wider"}
+READ_ONLY = {"via", "via3", "vott", "createml", "supervisely", "medical-mask", "wider"}
 
 
 @pytest.fixture

@@ -52,6 +52,38 @@ def old_via():
     return {"_via_img_metadata": {"x": {**entry, "regions": dict(enumerate(entry["regions"]))}}}
 
 
+def via3(**changes):
+    """A rectangle whose class is an option, a polygon whose class is a ticked box."""
+    record = {"vid": "1", "flg": 0, "z": []}
+    attribute = {"anchor_id": "FILE1_Z0_XY1", "desc": "", "default_option_id": ""}
+    polygon = [number for corner in CORNERS for number in corner]
+    content = {
+        "project": {"pid": "__VIA_PROJECT_ID__", "data_format_version": "3.1.1"},
+        "attribute": {
+            "1": {**attribute, "aname": "kind", "type": 4, "options": {"1": "mask", "2": "no_mask"}}
+        },
+        "file": {"1": {"fid": "1", "fname": "a.jpg", "type": 2, "loc": 1, "src": ""}},
+        "metadata": {
+            "1_a": {**record, "xy": [2, 20, 10, 40, 40], "av": {"1": "1"}},
+            "1_b": {**record, "xy": [7, *polygon], "av": {"1": "2"}},
+        },
+        "view": {"1": {"fid_list": ["1"]}},
+    }
+    return {**content, **changes}
+
+
+def vott():
+    regions = [
+        {
+            **{"id": "x", "type": "RECTANGLE", "tags": ["mask"]},
+            "boundingBox": {"left": 20, "top": 10, "width": 40, "height": 40},
+        },
+        {"type": "POLYGON", "tags": ["no_mask"], "points": [{"x": x, "y": y} for x, y in CORNERS]},
+    ]
+    asset = {"name": "a.jpg", "path": "file:/home/me/a.jpg", "size": {"width": 200, "height": 100}}
+    return {"asset": {**asset, "state": 2}, "regions": regions, "version": "2.2.0"}
+
+
 PERCENT = {"x": 10, "y": 10, "width": 20, "height": 40, "rotation": 0, "rectanglelabels": ["mask"]}
 SHARES = {"points": [[50, 30], [70, 60], [60, 90]], "polygonlabels": ["no_mask"]}
 ORIGINAL = {"original_width": 200, "original_height": 100}
@@ -116,6 +148,9 @@ FILES = {
     Format.LABELME: {"a.json": labelme()},
     Format.VIA: {"via.json": via()},
     "old via": {"via.json": old_via()},
+    Format.VIA3: {"project.json": via3()},
+    Format.VOTT: {"vott-json-export/set-export.json": {"name": "set", "assets": {"1f": vott()}}},
+    "file of vott": {"1f-asset.json": vott()},
     Format.LABEL_STUDIO: {"project.json": label_studio()},
     "label-studio-min": {"project.json": label_studio_min()},
     Format.SUPERVISELY: {"ann/a.jpg.json": supervisely()},
@@ -124,7 +159,11 @@ FILES = {
     Format.FIFTYONE: {"labels.json": fiftyone()},
     Format.CREATEML: {"train/_annotations.createml.json": createml()},
 }
-KINDS = {"old via": Format.VIA, "label-studio-min": Format.LABEL_STUDIO}
+KINDS = {
+    "old via": Format.VIA,
+    "file of vott": Format.VOTT,
+    "label-studio-min": Format.LABEL_STUDIO,
+}
 
 
 def write(root, files):
@@ -162,6 +201,53 @@ def test_faces_without_a_class_are_told_also_where_any_name_is_one(tmp_path):
         assert [one.kind for one in read.findings if one.dropped] == ["unnamed-object"]
 
 
+def via3_with(**changes):
+    """A record more, like the first but for changes."""
+    records = via3()["metadata"]
+    return via3(metadata={**records, "1_c": {**records["1_a"], **changes}})
+
+
+def test_check_boxes_and_whole_photos_of_via3(tmp_path):
+    """A box ticked is a class, two are none; what is said of a whole photo is named."""
+    attribute = {"1": {"aname": "kind", "type": 2, "options": {"1": "mask", "2": "no_mask"}}}
+    records = via3()["metadata"]
+    odd = {"1_c": {**records["1_a"], "av": {"1": "1,2"}}, "1_d": {**records["1_a"], "xy": []}}
+    content = via3(attribute=attribute, metadata={**records, **odd})
+    content["file"]["2"], content["view"]["2"] = {"fname": "b.jpg"}, {"fid_list": ["2"]}
+    make_photo(tmp_path / "b.jpg", *SIZE)
+    read = read_dataset(write(tmp_path, {"v.json": content}))
+    assert [(photo.image, len(photo.faces)) for photo in read.photos] == [
+        ("a.jpg", 2),
+        ("b.jpg", 0),
+    ]
+    told = " ".join(finding.message for finding in read.findings)
+    assert "several classes ticked: mask, no_mask" in told
+    assert "attribute of a whole photo" in told
+
+
+def test_two_classes_ticked_cost_one_face(tmp_path):
+    content = via()
+    content["a.jpg9"]["regions"][0]["region_attributes"] = {"kind": {"mask": True, "no": True}}
+    (photo,) = read_dataset(write(tmp_path, {"v.json": content})).photos
+    assert (photo.left_out, photo.faces) == (1, FACES[1:])
+
+
+def test_two_photos_in_a_view_of_via3_are_refused(tmp_path):
+    content = via3(view={"1": {"fid_list": ["1", "1"]}})
+    with pytest.raises(DatasetError, match="view 1: not of one photo"):
+        read_dataset(write(tmp_path, {"v.json": content}))
+
+
+def test_photos_of_vott_not_looked_at_are_none_without_faces(tmp_path):
+    seen, unseen = ({**vott(), "regions": []} for _ in range(2))
+    seen["asset"], unseen["asset"] = ({**vott()["asset"], "state": state} for state in (1, 0))
+    unseen["asset"]["name"] = "b.jpg"
+    make_photo(tmp_path / "b.jpg", *SIZE)
+    assets = {"1": seen, "2": unseen}
+    read = read_dataset(write(tmp_path, {"v.json": {"assets": assets}}))
+    assert [photo.image for photo in read.photos] == ["a.jpg"]
+
+
 def add(content, key, **changes):
     """One face more, like the first but for changes."""
     return {**content, key: [*content[key], {**content[key][0], **changes}]}
@@ -174,6 +260,11 @@ def add(content, key, **changes):
         ("a.json", add(labelme(), "shapes", points="x"), "no numbers of a box"),
         ("v.json", via(({"name": "rect", "x": 1}, RECT)), "without its numbers"),
         ("v.json", via(({"name": "point", "cx": 1}, RECT)), "the shape 'point', which has no box"),
+        ("v.json", via3_with(xy=[1, 5, 5]), "the shape 'point', which has no box"),
+        ("v.json", via3_with(xy=[2, 5, 5]), "a rect without its numbers"),
+        ("v.json", via3_with(xy=[9, 1, 2, 3]), "the shape 'shape 9', which has no box"),
+        ("v.json", add(vott(), "regions", tags=["mask", "no_mask"]), "several classes"),
+        ("v.json", add(vott(), "regions", boundingBox={"left": 1}), "no numbers of a box"),
         ("a.jpg.json", add(supervisely(), "objects", points=None), "points has no box"),
         ("c.json", [add(*createml(), "annotations", coordinates={"x": 1})], "no numbers of a box"),
         ("a.xml", CVAT.replace('xtl="20"', 'xtl="left"'), "'left' for xtl is not a number"),
