@@ -369,7 +369,7 @@ def learner(prepared: str | Path, recipe: str = "resnet34", **changes: Any) -> L
 
 def evaluate(
     annotations: str | Path,
-    faces: Faces | Results | Sequence[Faces] | str | Path,
+    faces: Faces | Results | Sequence[Faces] | pd.DataFrame | str | Path,
     **options: Any,
 ) -> Evaluation:
     """Measure predictions against annotations: mAP, recall per class, and more, with intervals.
@@ -377,8 +377,8 @@ def evaluate(
     Args:
         annotations: Annotated photos: a dataset's folder or file in any known format, or the
             `faces.csv` of a prepared folder.
-        faces: What `predict` gave, a list of it for single photos, or a file such as
-            `predictions.csv`.
+        faces: What `predict` gave, a list of it for single photos, its `.to_frame()` or rows of
+            that, or a file such as `predictions.csv`.
         options: Those of the command, such as `split="valid"`; see `evaluate.EvaluateOptions`.
 
     Returns:
@@ -391,8 +391,10 @@ def evaluate(
 
     >>> evaluate("annotations", model.predict("photos")).metrics["map50"]  # doctest: +SKIP
     """
+    import pandas as pd
+
     from data_prep.base.command import check_values
-    from data_prep.formats.predictions import tabulate_predictions
+    from data_prep.formats.predictions import read_prediction_table, tabulate_predictions
     from evaluate.evaluation import evaluate as measure
     from evaluate.inputs.predictions import make_predictions
     from evaluate.options import EvaluateOptions
@@ -403,13 +405,19 @@ def evaluate(
     how = EvaluateOptions(**check_values(EvaluateOptions, options))
     if isinstance(faces, (str, Path)):
         return measure(annotations, as_path("faces", faces), how)
+    called = Path("predictions")
+    if isinstance(faces, pd.DataFrame):
+        table = read_prediction_table(
+            called, frame=faces, probabilities=how.all_classes, vocabulary=how.vocabulary
+        )
+        return measure(annotations, make_predictions(table, called), how)
     if isinstance(faces, (Faces, list, tuple)):
         faces = Results(tuple([faces] if isinstance(faces, Faces) else faces))
     if not (isinstance(faces, Results) and all(isinstance(one, Faces) for one in faces)):
         raise TypeError("faces come second: what predict gave, or a file such as predictions.csv.")
     table = tabulate_predictions(faces._rows())
     ran = tuple(one.to_row() for one in faces)
-    return measure(annotations, make_predictions(table, Path("predictions"), ran), how)
+    return measure(annotations, make_predictions(table, called, ran), how)
 
 
 def main() -> None:

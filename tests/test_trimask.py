@@ -20,6 +20,7 @@ import trimask
 from data_prep.base.boxes import OffsetsError
 from data_prep.base.errors import OptionError
 from data_prep.base.files import OutputError
+from data_prep.base.tables import TableError
 from data_prep.formats.predictions import COLUMNS, PHOTOS_FILE, read_photos
 from pipeline.inference import addresses
 from pipeline.inference.engines import EngineError
@@ -129,6 +130,8 @@ def test_list_of_all_kinds(model, photos):
     assert [len(one) for one in results] == [1, 2, 2, 0, 2]
     assert "an array of float64 and shape (3, 3, 9) is no photo" in results.errors["3.png"]
     assert model.predict([]).to_frame().empty
+    grey, alone = (model.predict(paint_photo()[..., place]) for place in (1, slice(1, 2)))
+    assert grey.to_frame().equals(alone.to_frame())
 
 
 def test_broken_photo_alone_is_an_error(model, photos):
@@ -323,9 +326,20 @@ def test_evaluation_of_results_is_that_of_the_table(model, tmp_path):
     assert some["at_iou"][0]["iou"] == 0.3
     same = trimask.evaluate(root, [*results], bootstrap=0).metrics
     assert same["ap50"] == report.metrics["ap50"]
+    frame = results.to_frame()
+    of_frame = trimask.evaluate(root, frame.sample(frac=1, random_state=0))
+    pd.testing.assert_frame_equal(of_frame.to_frame(), report.to_frame())
+    found = trimask.evaluate(root, frame[frame["label"] == "with_mask"]).metrics["ap50"]
+    assert (found["with_mask"], found["without_mask"]) == (1, 0)
+    for wrong, why in (
+        (frame.drop(columns="label"), "no column label"),
+        (frame.assign(xmin=np.nan), "predictions, line 2: '' for xmin is not a number"),
+    ):
+        with pytest.raises(TableError, match=why):
+            trimask.evaluate(root, wrong)
     with pytest.raises(TypeError, match="annotations come first"):
         trimask.evaluate(results, root)
-    for wrong in (None, 5, results.to_frame(), [results], model):
+    for wrong in (None, 5, [frame], [results], model):
         with pytest.raises(TypeError, match="faces come second"):
             trimask.evaluate(root, wrong)
     for name, value in (

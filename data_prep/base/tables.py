@@ -144,8 +144,10 @@ def write_csv(path: Path, rows: Iterable[Iterable[object]], *, spreadsheet: bool
         file.writelines(",".join(map(show, row)) + "\n" for row in rows)
 
 
-def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table:
-    """Read a CSV file that has the required columns, and maybe others.
+def read_table(
+    path: Path, required: Sequence[str], *, written_by: str, text: str | None = None
+) -> Table:
+    """Read a CSV file, or a text called like one, that has the required columns, and maybe others.
 
     A byte order mark is skipped; the delimiter (comma, semicolon or tab) is the one the header
     uses; blank lines are passed over; blanks around cells do not count. `written_by` is the command
@@ -153,7 +155,7 @@ def read_table(path: Path, required: Sequence[str], *, written_by: str) -> Table
     empty, a column is missing or there twice, or a row has more or fewer cells than the header.
     """
     try:
-        text = decode_text(path.read_bytes())
+        text = decode_text(path.read_bytes()) if text is None else text
     except OSError as error:
         raise TableError(f"{path}: can't be read ({error.strerror or error}).") from error
     except UnicodeDecodeError as error:

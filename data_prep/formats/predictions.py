@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from data_prep.base.labels import CLASSES, MASKS, Vocabulary
 from data_prep.base.records import Box
 from data_prep.base.tables import FloatArray, IntArray, TableError, read_table, write_csv
 from data_prep.formats.plausible import doubt_boxes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE, PHOTOS_FILE = "predictions.csv", "photos.csv"
 ORIENTATION = "orientation"
@@ -189,15 +193,25 @@ def tabulate_predictions(rows: Iterable[PredictionRow]) -> PredictionTable:
 
 
 def read_prediction_table(
-    path: Path, *, probabilities: bool = False, vocabulary: Vocabulary = MASKS
+    path: Path,
+    *,
+    frame: pd.DataFrame | None = None,
+    probabilities: bool = False,
+    vocabulary: Vocabulary = MASKS,
 ) -> PredictionTable:
     """Read a table as `run.py` writes it; a header without rows is a table without faces.
+
+    It is the file's, or a frame with such columns, rounded as in the file and called by `path`.
 
     The columns of class probabilities, `p_` and the class, may be there, or must be. Raises
     `TableError`: the table is not as it should be; the message names file and line.
     """
     columns = [f"p_{name}" for name in vocabulary.classes]
-    table = read_table(path, [*REQUIRED, *(columns if probabilities else ())], written_by="run.py")
+    wanted, text = [*REQUIRED, *(columns if probabilities else ())], None
+    if frame is not None:
+        decimals = dict.fromkeys(Box._fields, 2)
+        text = frame.round(decimals).to_csv(index=False, float_format="%.5f")
+    table = read_table(path, wanted, written_by="run.py", text=text)
     there = [name for name in columns if name in table.columns]
     if there and len(there) < len(columns):
         missing = sorted(set(columns) - set(there))

@@ -205,13 +205,16 @@ def _open(item: Item, name: str) -> tuple[Path | bytes | Image.Image, str]:
         return fetch(item), hide_password(item)
     if isinstance(item, np.ndarray):
         try:
-            return Image.fromarray(item), name
+            grey = item.ndim == 3 and item.shape[2] == 1  # As OpenCV's functions may leave it.
+            return Image.fromarray(item[..., 0] if grey else item), name
         except (TypeError, ValueError) as error:
             what = f"{name}: an array of {item.dtype} and shape {item.shape} is no photo"
             raise PhotoError(f"{what}; give height × width × 3, uint8, RGB.") from error
     if not isinstance(item, bytes | Image.Image):
         what = f"{name}: of type {type(item).__name__}, which is no photo"
-        raise PhotoError(f"{what}; give a path, an address, an array or a PIL image.")
+        raise PhotoError(
+            f"{what}; give a path, an address, an array, a PIL image, bytes, or a list."
+        )
     return item, name
 
 
