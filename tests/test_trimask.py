@@ -139,6 +139,8 @@ def test_broken_photo_alone_is_an_error(model, photos):
         model.predict(photos / "broken.jpg")
     with pytest.raises(PhotosError, match="no such file or folder"):
         model.predict(photos / "none.jpg")
+    with pytest.raises(PhotosError, match="File name too long"):
+        model.predict("x" * 300)
     with pytest.raises(trimask.PhotoError, match="of type int, which is no photo; give a path"):
         model.predict(3)
     with pytest.raises(trimask.PhotoError, match=r"damaged or truncated \(5 × 0 pixels\)"):

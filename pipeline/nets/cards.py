@@ -50,14 +50,22 @@ def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
 Learnt = Annotated[tuple[str, ...], AfterValidator(_check_learnt)]
 
 
+def _check_finite(told: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(told, allow_nan=False)
+    return told
+
+
+Told = Annotated[dict[str, Any], AfterValidator(_check_finite)]
+
+
 class Card(BaseModel, extra="forbid", allow_inf_nan=False):
     """What both cards hold."""
 
     architecture: str
     sha256: str = ""  # Of the safetensors file, in hex.
     onnx: str = ""  # Of the same net as ONNX beside it, where there is one.
-    training: dict[str, Any] = {}  # Data, recipe and versions the weights came from.
-    results: dict[str, Any] = {}  # Figures reached, with the split they were measured on.
+    training: Told = {}  # Data, recipe and versions the weights came from.
+    results: Told = {}  # Figures reached, with the split they were measured on.
     training_photos: tuple[Fingerprint, ...] = ()
     """The photos it learnt from (`learnt.fingerprint_photo`), sorted; none where not known."""
 

@@ -108,6 +108,8 @@ def test_weights_that_are_refused(path, harm, message):
         (ClassifierCard, {"crop_scale": 0.5}, "crop_scale"),
         (ClassifierCard, {"temperature": 0}, "temperature"),
         (ClassifierCard, {"learnt": []}, "learnt"),
+        (ClassifierCard, {"training": {"seeds": [0, float("nan")]}}, "training"),
+        (ClassifierCard, {"results": {"accuracy": float("inf")}}, "results"),
     ],
 )
 def test_card_with_a_key_that_is_unknown_or_wrong(tmp_path, kind, changes, what):
