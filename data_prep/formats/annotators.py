@@ -100,10 +100,8 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> Iter
             found, labels = region.get("value", region), _find_labels(region)
             if not labels:
                 # Others are a choice, a text, or how two regions are related.
-                if (
-                    not found.keys().isdisjoint({"x", "points"})
-                    and region.get("id") not in labelled
-                ):
+                is_drawn = not found.keys().isdisjoint({"x", "points"})
+                if is_drawn and region.get("id") not in labelled:
                     reader.add(where, "", lambda: Box(0, 0, 0, 0))
                 continue
             size = raw.read_size(region.get("original_width"), region.get("original_height"))
@@ -164,20 +162,11 @@ def _describe_tasks(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> di
         size = photo.size
         about = {"original_width": size[0], "original_height": size[1], "image_rotation": 0}
         names = {"type": "rectanglelabels", "from_name": "label", "to_name": "image"}
-        regions = [
-            {
-                **{"id": f"face-{face.object}", **names, **about},
-                "value": {
-                    **dict(
-                        zip(
-                            ("x", "y", "width", "height"), _share(face.box, photo.size), strict=True
-                        )
-                    ),
-                    **{"rotation": 0, "rectanglelabels": [face.label]},
-                },
-            }
-            for face in photo.faces
-        ]
+        regions = []
+        for face in photo.faces:
+            box = dict(zip(("x", "y", "width", "height"), _share(face.box, size), strict=True))
+            value = {**box, "rotation": 0, "rectanglelabels": [face.label]}
+            regions.append({"id": f"face-{face.object}", **names, **about, "value": value})
         image = f"/data/local-files/?d={quote(photo.image)}"
         tasks.append({"data": {"image": image}, "annotations": [{"result": regions}]})
     shown = (E.Label(value=name) for name in classes)

@@ -34,12 +34,11 @@ def read_entries(
     if not isinstance(values, list):
         raise InputError(f"{faults.file}: no list of {entries}.")
     reader = FaceReader(faults, options)
-    for number, value in enumerate(values):
+    for number, entry in enumerate(values):
         where = f"{faults.file}, {entries}[{number}]"
-        if not isinstance(value, dict):
-            reader.leave_out("bad-box", f"{where}: {raw.show_json(value)}, not an object.")
+        if not isinstance(entry, dict):
+            reader.leave_out("bad-box", f"{where}: {raw.show_json(entry)}, not an object.")
             continue
-        entry = value
         outlined = entry.get("shape_type", "rectangle") != "rectangle"
         called = entry.get(label)
         name = str(called) if isinstance(called, str | int) else ""

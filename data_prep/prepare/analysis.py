@@ -148,19 +148,18 @@ def settle_duplicates(
         for (face, _), place in zip(item.faces, firsts.tolist(), strict=True):
             of_box[place].append(face)
         for first, *others in of_box.values():
-            if others:
-                labels = [face.label for face in (first, *others)]
-                kind = records.DUPLICATE if len(set(labels)) == 1 else records.CONTRADICTION
-                goes = others if drop and kind == records.DUPLICATE else []
-                gone |= {face.object for face in goes}
-                message = (
-                    f"{name}: the box {show_box(first.box)} is there as {' and '.join(labels)}; "
-                )
-                message += f"object {first.object} is kept." if goes else "keep one."
-                findings.append(Finding(name, kind, message))
-                for face in goes:
-                    about = {"photo": name, "object": face.object, "kept": first.object}
-                    dropped.append({**about, "why": records.DUPLICATE})
+            if not others:
+                continue
+            labels = [face.label for face in (first, *others)]
+            kind = records.DUPLICATE if len(set(labels)) == 1 else records.CONTRADICTION
+            goes = others if drop and kind == records.DUPLICATE else []
+            gone |= {face.object for face in goes}
+            message = f"{name}: the box {show_box(first.box)} is there as {' and '.join(labels)}; "
+            message += f"object {first.object} is kept." if goes else "keep one."
+            findings.append(Finding(name, kind, message))
+            for face in goes:
+                about = {"photo": name, "object": face.object, "kept": first.object}
+                dropped.append({**about, "why": records.DUPLICATE})
         left = tuple((face, blur) for face, blur in item.faces if face.object not in gone)
         item = replace(item, faces=left)
         if item.look:
