@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from data_prep.base.files import output_error, remove_written, write_atomically
+from data_prep.base.files import remove_written, write_atomically, writing
 from data_prep.base.photo import TOO_LARGE
 from data_prep.base.records import Box
 from data_prep.base.tables import TableError
@@ -72,18 +72,14 @@ class Journal:
         # What still counts is written in one step; what is added comes behind it.
         lines = [head, *(json.dumps(asdict(entry)) for entry in self.entries.values())]
         write_atomically(self.path, "\n".join(lines) + "\n")
-        try:
+        with writing(self.path):
             self._file: IO[str] = self.path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise output_error(self.path, error) from error
 
     def add(self, entry: Entry) -> None:
         """Append and flush, so that a kill loses nothing done before."""
-        try:
+        with writing(self.path):
             self._file.write(json.dumps(asdict(entry)) + "\n")
             self._file.flush()
-        except OSError as error:
-            raise output_error(self.path, error) from error
         self.entries[entry.photo.image] = entry
 
     def close(self) -> None:
@@ -93,13 +89,9 @@ class Journal:
 
 
 def _read(path: Path, head: str) -> dict[str, Entry]:
-    try:
+    lines, entries = list[str](), dict[str, Entry]()
+    with writing(path), suppress(FileNotFoundError):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise output_error(path, error) from error
-    entries: dict[str, Entry] = {}
     if not lines or lines[0] != head:
         return entries
     for line in lines[1:]:
@@ -150,12 +142,8 @@ class Drawings:
         Taking part before the journal, it leaves no old drawing to a new entry, even if killed.
         """
         path = self.folder / frame.name
-        try:
+        with writing(path), suppress(NotADirectoryError):
             path.unlink(missing_ok=True)
-        except NotADirectoryError:
-            pass
-        except OSError as error:
-            raise output_error(path, error) from error
         if self.draw_from is None or frame.pixels is None:
             return
         drawn = [face for face in faces if face.detection >= self.draw_from]

@@ -8,6 +8,7 @@ import platform
 import re
 import tomllib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import count
@@ -19,7 +20,7 @@ import pandas as pd
 from data_prep.base import files
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError, suggest
-from data_prep.base.files import output_error, sha256_of, write_atomically, write_json
+from data_prep.base.files import sha256_of, write_atomically, write_json, writing
 from data_prep.base.labels import CLASSES
 from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
 from pipeline.runs.recipe import ClassifierRecipe, Recipe, write_recipe
@@ -102,13 +103,9 @@ def start_run(
     slug = re.sub(r"[^\w.-]+", "-", recipe.name)
     for number in count(max(taken, default=0) + 1):
         folder = runs / f"{number:03d}-{slug}"
-        try:
+        with writing(folder), suppress(FileExistsError):  # Taken just now by another training.
             folder.mkdir(parents=True)
             break
-        except FileExistsError:
-            continue  # Taken just now by another training.
-        except OSError as error:
-            raise output_error(folder, error) from error
     run = Run(folder, data, refit=refit)
     write_atomically(folder / RECIPE, write_recipe(recipe))
     begun_with = {"start": name_weights(str(start))} if start else {}
