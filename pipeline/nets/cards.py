@@ -18,14 +18,7 @@ from data_prep.base.errors import plain
 from data_prep.base.files import write_atomically, write_json
 from data_prep.base.labels import CLASSES
 from pipeline.nets.anchors import ANCHOR_SIZES, ANCHORS_PER_CELL, STRIDES, VARIANCES
-from pipeline.nets.options import (  # noqa: F401
-    CLASSIFIER,
-    DETECTOR,
-    TIMM,
-    Architecture,
-    DetectorName,
-    WeightsError,
-)
+from pipeline.nets.options import Architecture, DetectorName, WeightsError
 
 if TYPE_CHECKING:  # Nets as ONNX are read without torch.
     from torch import Tensor

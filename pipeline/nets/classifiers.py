@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from data_prep.base.labels import CLASSES
-from pipeline.nets.cards import TIMM, Architecture, ClassifierCard, DetectorCard, WeightsError
+from pipeline.nets.cards import Architecture, ClassifierCard, DetectorCard, WeightsError
 from pipeline.nets.compute import is_timms
+from pipeline.nets.options import TIMM
 from pipeline.nets.retinaface import RetinaFace, make_detector
 from pipeline.nets.timms import Feed, create_timm
 

@@ -14,9 +14,10 @@ from data_prep.base.command import NOT_DONE
 from data_prep.base.files import hold_folder
 from data_prep.base.tables import read_faces, select_sources
 from data_prep.grouping.split import TRAIN, VALID
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, Card, load_state
+from pipeline.nets.cards import Card, load_state
 from pipeline.nets.compute import pick_device
 from pipeline.nets.learnt import know_photos, list_photos
+from pipeline.nets.options import CLASSIFIER, DETECTOR
 from pipeline.runs import folder as folders
 from pipeline.runs.log import Log, Reporter, report_as
 from pipeline.runs.options import TrainClassifierOptions, TrainDetectorOptions, TrainOptions

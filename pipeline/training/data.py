@@ -31,8 +31,7 @@ from data_prep.base.tables import select_sources
 from data_prep.grouping.split import TRAIN, VALID
 from pipeline.drawing.masks import Worn, draw_mask
 from pipeline.inference.detector import Detector
-from pipeline.nets.cards import DETECTOR
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import DETECTOR, SHIPPED
 from pipeline.runs.folder import PreparedError
 from pipeline.runs.recipe import ClassifierRecipe
 from pipeline.training.ranks import count_ranks, share_batches

@@ -28,7 +28,7 @@ from pipeline.inference.detector import Detector
 from pipeline.nets import cards
 from pipeline.nets.anchors import make_anchors
 from pipeline.nets.compute import autocast, has_fast_bf16, seed_everything
-from pipeline.nets.options import RETINAFACE, TIMM
+from pipeline.nets.options import DETECTOR, RETINAFACE, TIMM
 from pipeline.nets.retinaface import ANCHORS_PER_CELL, from_imagenet, make_detector, widen_scores
 from pipeline.runs.folder import CHECKPOINT, PreparedError, Row, Run
 from pipeline.runs.log import Log
@@ -193,7 +193,7 @@ def train_detector(
     training = run.describe_training(recipe)
     own = {"training": training, "results": results, "training_photos": run.photos}
     state = dict(trainer.averaged.module.state_dict())
-    path = run.folder / f"{cards.DETECTOR}.safetensors"
+    path = run.folder / f"{DETECTOR}.safetensors"
     card = cards.save_weights(path, state, trainer.card.model_copy(update=own))
     if prepared is not None:
         fed = map(data.WindowDataset(scenes, recipe).__getitem__, range(FED))

@@ -26,9 +26,9 @@ from data_prep.base.labels import CLASSES
 from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
 from pipeline.nets import classifiers
-from pipeline.nets.cards import DETECTOR, TIMM, DetectorCard, WeightsError, load_state, load_weights
+from pipeline.nets.cards import DetectorCard, WeightsError, load_state, load_weights
 from pipeline.nets.compute import is_timms, pick_device
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import DETECTOR, SHIPPED, TIMM
 from pipeline.nets.timms import name_as_timm
 from pipeline.runs.folder import identify_data
 from pipeline.runs.log import Log, Reporter

@@ -30,9 +30,9 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, DetectorCard, load_state, read_card
+from pipeline.nets.cards import DetectorCard, load_state, read_card
 from pipeline.nets.compute import has_fast_bf16, pick_device
-from pipeline.nets.options import Overrides, Prepared, Recipe
+from pipeline.nets.options import CLASSIFIER, DETECTOR, Overrides, Prepared, Recipe
 from pipeline.runs.folder import Run
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.options import TrialOptions

@@ -27,8 +27,7 @@ from data_prep.base.labels import BARE, RARE_CLASS
 from data_prep.base.photo import read_photo
 from data_prep.grouping.split import TRAIN
 from pipeline.inference.detector import Detector
-from pipeline.nets.cards import DETECTOR
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import DETECTOR, SHIPPED
 from pipeline.runs.log import Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.training.data import LOOK, add_drawn_faces, find_landmarks

@@ -20,9 +20,9 @@ from data_prep.base.files import write_json
 from data_prep.base.photo import read_photo
 from data_prep.base.progress import log
 from data_prep.base.tables import read_faces
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, read_card
+from pipeline.nets.cards import ClassifierCard, DetectorCard, read_card
 from pipeline.nets.learnt import KnownPhotos, fingerprint_photo, list_photos
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
 from pipeline.runs.folder import identify_data
 
 STRANGERS = Path(__file__).parents[3] / "shared/data/youyinnn/images"

@@ -47,9 +47,9 @@ from pipeline.experiments.tables import show_figure
 from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, load_state
+from pipeline.nets.cards import load_state
 from pipeline.nets.compute import pick_device
-from pipeline.nets.options import SHIPPED, Device, LogAs, Prepared
+from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED, Device, LogAs, Prepared
 from pipeline.runs.folder import CHECKPOINT, Recipe, Run
 from pipeline.runs.log import Log, report_as
 from pipeline.runs.recipe import ClassifierRecipe, DetectorRecipe, Incorrect, load_recipe

@@ -19,7 +19,8 @@ import torch
 
 from data_prep.base.files import make_folder
 from data_prep.base.labels import CLASSES, RARE_CLASS
-from pipeline.nets.cards import CLASSIFIER, save_weights
+from pipeline.nets.cards import save_weights
+from pipeline.nets.options import CLASSIFIER
 from pipeline.runs.log import Log, Reporter
 from pipeline.runs.recipe import ClassifierRecipe, load_recipe
 from pipeline.runs.workers import call_at_once, count_jobs

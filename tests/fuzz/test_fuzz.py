@@ -185,7 +185,8 @@ def test_recipes(tmp_path):
 
 
 def test_weights_and_cards(tmp_path, random_weights):
-    from pipeline.nets.cards import DETECTOR, DetectorCard, load_weights
+    from pipeline.nets.cards import DetectorCard, load_weights
+    from pipeline.nets.options import DETECTOR
 
     folder = tmp_path / "weights"
     folder.mkdir()

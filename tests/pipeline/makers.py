@@ -19,7 +19,8 @@ from pipeline.inference.detector import Detector
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Frame
 from pipeline.nets.anchors import VARIANCES
-from pipeline.nets.cards import CLASSIFIER, DETECTOR, ClassifierCard, DetectorCard, save_weights
+from pipeline.nets.cards import ClassifierCard, DetectorCard, save_weights
+from pipeline.nets.options import CLASSIFIER, DETECTOR
 from pipeline.nets.retinaface import RetinaFace, widen_scores
 from tests.makers import Objects, make_pixels, make_voc
 

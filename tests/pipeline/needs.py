@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.nets.cards import CLASSIFIER, DETECTOR
-from pipeline.nets.options import SHIPPED
+from pipeline.nets.options import CLASSIFIER, DETECTOR, SHIPPED
 
 SHARED = Path(__file__).parents[3] / "shared"
 THIRD_PARTY = SHARED / "weights"
