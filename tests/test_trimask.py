@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from html import escape
@@ -129,6 +131,38 @@ def test_list_of_all_kinds(model, photos):
     assert [len(one) for one in results] == [1, 2, 2, 0, 2]
     assert "an array of float64 and shape (3, 3, 9) is no photo" in results.errors["3.png"]
     assert model.predict([]).to_frame().empty
+
+
+def test_image_that_several_threads_open_is_loaded_once(model, photos):
+    Image.fromarray(paint_photo(width=2000, height=1500)).save(photos / "large.jpg", quality=95)
+    assert not model.predict([Image.open(photos / "large.jpg")] * 4).errors
+    with Image.open(photos / "large.jpg") as shared, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(model.predict, [shared] * 8))
+    assert [len(faces) for faces in found] == [2] * 8
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint8, np.float32])
+def test_grey_of_8_bits_is_seen_as_such_in_numbers_of_any_kind(model, dtype):
+    (faces,) = model.predict([paint_photo().max(axis=2).astype(dtype)])
+    assert len(faces) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("", "is a directory"),
+        ("a\0b.jpg", "null"),
+        ("data:image/png;base64," + "A" * 5000, "name too long"),
+        (np.zeros(5, np.uint8), r"shape \(5,\) is no photo"),
+    ],
+)
+def test_what_no_photo_can_be_called_costs_that_one_alone(model, wrong, why):
+    results = model.predict([wrong, paint_photo()])
+    (reason,) = results.errors.values()
+    assert re.search(why, reason, re.IGNORECASE)
+    assert len(results[1]) == 2
+    with pytest.raises((trimask.PhotoError, PhotosError)):
+        model.predict(wrong)
 
 
 def test_broken_photo_alone_is_an_error(model, photos):
