@@ -254,8 +254,10 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
         if is_file and path.suffix.lower() == ".txt":
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-            return list_lines(lines, photos, path.parent)
+            text = path.read_text(encoding="utf-8-sig")
+            if "\0" in text:  # As UTF-16 without a mark has beside each letter.
+                raise PhotosError(f"{photos}: no text in UTF-8; save it as such.")
+            return list_lines(text.splitlines(), photos, path.parent)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise PhotosError(f"{photos}: can't be read ({why}).") from error
