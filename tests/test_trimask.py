@@ -222,6 +222,33 @@ def test_a_save_takes_the_place_of_an_earlier_one(model, photos, tmp_path):
         results.save(out)
 
 
+def test_nothing_is_saved_outside_of_the_folder(model, photos, tmp_path):
+    results = model.predict(photos)
+    results.save(tmp_path / "out")
+    drawn = tmp_path / "out" / "annotated"
+    drawn.rename(tmp_path / "elsewhere")
+    drawn.symlink_to(tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*.png")}
+    for path in before:
+        path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="outside of it; choose another folder"):
+        results.save(tmp_path / "out")
+    with pytest.raises(OutputError, match="outside of it; choose another folder"):
+        trimask.Results((replace(results[0], name="../../a.png"),)).save(tmp_path / "new")
+    assert {path.read_bytes() for path in before} == {b"mine"}
+    assert not (tmp_path / "a.png").exists()
+    odd = model.predict(["a\0b.jpg", photos / "a.png"])
+    for _ in range(2):
+        odd.save(tmp_path / "odd")
+
+
+def test_tables_without_a_face_have_the_columns_kinds(model):
+    none, some = (model.predict(photo).to_frame() for photo in (paint_photo(()), paint_photo()))
+    assert none.empty
+    pd.testing.assert_series_equal(none.dtypes, some.dtypes)
+    pd.testing.assert_series_equal(pd.concat([none, some]).dtypes, some.dtypes)
+
+
 def test_notebook_shows_picture_and_table(model, photos):
     for shown in (model.predict(photos), model.predict(photos / "a.png"), model.predict([])):
         html = shown._repr_html_()
