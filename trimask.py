@@ -88,7 +88,9 @@ class _Shown:
             [r.image, *r.box, r.label, r.score, r.detection, *r.probabilities, r.orientation]
             for r in self._rows()
         ]
-        table = pd.DataFrame(rows, columns=list(tables.COLUMNS))
+        kinds = dict.fromkeys(tables.COLUMNS, float) | dict.fromkeys(("image", "label"), str)
+        kinds[tables.ORIENTATION] = int
+        table = pd.DataFrame(rows, columns=list(tables.COLUMNS)).astype(kinds)
         doubts = pd.Series([row.unsure for row in self._rows()], dtype=object)
         return table.assign(unsure=doubts) if doubts.notna().any() else table
 
@@ -215,13 +217,17 @@ class Results(_Shown, Sequence[Faces]):
         refuse_other_files(out, tables.PHOTOS_FILE, "save", mark=None)
         if (out / sources.JOURNAL).exists():
             raise OutputError(f"{folder}: holds a run of run.py; choose another folder with save.")
+        drawn = [(out / sources.ANNOTATED / one.name, one) for one in self.photos if not one.error]
+        for path, one in drawn:
+            if not path.parent.resolve().is_relative_to(out.resolve()):
+                told = f"{one.name} would be drawn outside of it; choose another folder with save."
+                raise OutputError(f"{folder}: {told}")
         rows = self._rows()
         asked = any(row.unsure is not None for row in rows)
         tables.write_predictions(out / tables.FILE, rows, unsure=asked)
         write_photo_table(out, [one.to_row() for one in self.photos])
-        for one in self.photos:
-            if not one.error:
-                save_drawing(out / sources.ANNOTATED / one.name, np.asarray(one.plot()))
+        for path, one in drawn:
+            save_drawing(path, np.asarray(one.plot()))
 
 
 @dataclass(frozen=True)

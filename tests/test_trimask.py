@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from html import escape
@@ -134,6 +136,38 @@ def test_list_of_all_kinds(model, photos):
     assert grey.to_frame().equals(alone.to_frame())
 
 
+def test_image_that_several_threads_open_is_loaded_once(model, photos):
+    Image.fromarray(paint_photo(width=2000, height=1500)).save(photos / "large.jpg", quality=95)
+    assert not model.predict([Image.open(photos / "large.jpg")] * 4).errors
+    with Image.open(photos / "large.jpg") as shared, ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(model.predict, [shared] * 8))
+    assert [len(faces) for faces in found] == [2] * 8
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint8, np.float32])
+def test_grey_of_8_bits_is_seen_as_such_in_numbers_of_any_kind(model, dtype):
+    (faces,) = model.predict([paint_photo().max(axis=2).astype(dtype)])
+    assert len(faces) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("", "is a directory"),
+        ("a\0b.jpg", "null"),
+        ("data:image/png;base64," + "A" * 5000, "name too long"),
+        (np.zeros(5, np.uint8), r"shape \(5,\) is no photo"),
+    ],
+)
+def test_what_no_photo_can_be_called_costs_that_one_alone(model, wrong, why):
+    results = model.predict([wrong, paint_photo()])
+    (reason,) = results.errors.values()
+    assert re.search(why, reason, re.IGNORECASE)
+    assert len(results[1]) == 2
+    with pytest.raises((trimask.PhotoError, PhotosError)):
+        model.predict(wrong)
+
+
 def test_broken_photo_alone_is_an_error(model, photos):
     with pytest.raises(trimask.PhotoError, match=r"broken\.jpg: not a photo in a known format"):
         model.predict(photos / "broken.jpg")
@@ -191,6 +225,33 @@ def test_a_save_takes_the_place_of_an_earlier_one(model, photos, tmp_path):
     (out / ".journal.jsonl").write_text("")
     with pytest.raises(OutputError, match=r"holds a run of run\.py"):
         results.save(out)
+
+
+def test_nothing_is_saved_outside_of_the_folder(model, photos, tmp_path):
+    results = model.predict(photos)
+    results.save(tmp_path / "out")
+    drawn = tmp_path / "out" / "annotated"
+    drawn.rename(tmp_path / "elsewhere")
+    drawn.symlink_to(tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in (tmp_path / "elsewhere").rglob("*.png")}
+    for path in before:
+        path.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="outside of it; choose another folder"):
+        results.save(tmp_path / "out")
+    with pytest.raises(OutputError, match="outside of it; choose another folder"):
+        trimask.Results((replace(results[0], name="../../a.png"),)).save(tmp_path / "new")
+    assert {path.read_bytes() for path in before} == {b"mine"}
+    assert not (tmp_path / "a.png").exists()
+    odd = model.predict(["a\0b.jpg", photos / "a.png"])
+    for _ in range(2):
+        odd.save(tmp_path / "odd")
+
+
+def test_tables_without_a_face_have_the_columns_kinds(model):
+    none, some = (model.predict(photo).to_frame() for photo in (paint_photo(()), paint_photo()))
+    assert none.empty
+    pd.testing.assert_series_equal(none.dtypes, some.dtypes)
+    pd.testing.assert_series_equal(pd.concat([none, some]).dtypes, some.dtypes)
 
 
 def test_notebook_shows_picture_and_table(model, photos):

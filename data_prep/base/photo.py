@@ -77,8 +77,9 @@ def check_file(path: Path) -> None:
     """
     try:
         stat = path.stat()
-    except OSError as error:
-        raise PhotoError(f"{path}: can't be read ({error.strerror or error}).") from error
+    except (OSError, ValueError) as error:  # The latter of a name that no file can have.
+        why = getattr(error, "strerror", None) or error
+        raise PhotoError(f"{path}: can't be read ({why}).") from error
     if S_ISDIR(stat.st_mode):
         raise PhotoError(f"{path}: can't be read (Is a directory).")
     if not S_ISREG(stat.st_mode):
@@ -262,7 +263,7 @@ def _grey_to_rgb(image: Image.Image) -> np.ndarray:
     values = np.asarray(image)
     grey = np.where(np.isfinite(values), values, 0).astype(np.float64)
     low, top = min(grey.min(), 0.0), 65535.0
-    if values.dtype.kind == "f" or (image.format == "TIFF" and values.dtype.itemsize == 4):
+    if values.dtype.kind == "f" or (image.format in {"TIFF", None} and values.dtype.itemsize == 4):
         usual = (1.0, 255.0, top) if values.dtype.kind == "f" else (255.0, top)
         top = next((end for end in usual if low == 0 and grey.max() <= end), grey.max() - low)
     eight_bit = np.clip(np.rint((grey - low) * (255.0 / (top or 1.0))), 0, 255).astype(np.uint8)

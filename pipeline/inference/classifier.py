@@ -9,7 +9,7 @@ import numpy as np
 
 from data_prep.base.crop import fit_crop
 from data_prep.base.labels import CLASSES
-from pipeline.inference.engines import Net, feed, run_engine, share_cores, softmax
+from pipeline.inference.engines import Net, feed, share_cores, softmax
 from pipeline.nets.cards import ClassifierCard
 
 BATCH = 16  # Crops per forward pass: on CPUs faster than 64, whose activations leave the cache.
@@ -33,7 +33,7 @@ class Classifier(Net[ClassifierCard]):
     def find_fault(card: ClassifierCard) -> str:
         """Its classes, where they are not ours."""
         told = f"its classes are {card.classes}, not {CLASSES}"
-        return "" if set(card.classes) == set(CLASSES) else told
+        return "" if sorted(card.classes) == sorted(CLASSES) else told
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of crops: crops × 3, float32, columns in the order of `CLASSES`.
@@ -62,7 +62,7 @@ class Classifier(Net[ClassifierCard]):
     def answer(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `embed`, of crops as the net is fed: N × 3 × side × side, float32, standardised."""
         looks = [batch, batch[..., ::-1]] if self.card.mirror else [batch]
-        logits, features = run_engine(self.engine, np.concatenate(looks))
+        logits, features = self.run(np.concatenate(looks))
         logits = logits / np.float32(self.card.temperature)
         logits[:, self._untaught] = -np.inf
         answers = softmax(logits)[:, self._order]

@@ -12,7 +12,7 @@ import numpy as np
 from data_prep.base.labels import CLASSES
 from pipeline.inference import boxes as merging
 from pipeline.inference.boxes import FaceBoxes
-from pipeline.inference.engines import Net, feed, run_engine, share_cores, softmax
+from pipeline.inference.engines import Net, feed, share_cores, softmax
 from pipeline.nets.anchors import VARIANCES, decode_boxes, decode_landmarks, make_anchors
 from pipeline.nets.cards import DetectorCard
 from pipeline.nets.compute import CPU
@@ -153,7 +153,7 @@ class Detector(Net[DetectorCard]):
         of each learnt class: batch × anchors × classes.
         """
         inputs = feed(photos, self.card.mean, (1, 1, 1), swap=self.card.channel_order == "BGR")
-        boxes, scores, landmarks = run_engine(self.engine, inputs)
+        boxes, scores, landmarks = self.run(inputs)
         return boxes, softmax(scores)[..., 1:], landmarks
 
 

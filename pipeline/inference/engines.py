@@ -193,8 +193,10 @@ class Net(Generic[cards.CardType]):
         device: object,
         bf16: bool = False,
         engine: str = AUTO,
+        place: object = "as given",
     ) -> None:
         self.card, self.device, self.bf16 = card, name_device(device), bf16
+        self.place = place  # The file, for messages.
         self.engine = make_engine(engine, net, self.device, bf16=bf16)
 
     @classmethod
@@ -208,7 +210,7 @@ class Net(Generic[cards.CardType]):
         card = cards.check_weights(path, cls.kind)[1]
         if fault := cls.find_fault(card):
             raise cards.WeightsError(f"{path}: {fault}.")
-        how: Any = {"device": device, "bf16": bf16, "engine": engine}
+        how: Any = {"device": device, "bf16": bf16, "engine": engine, "place": path}
         engine = choose_engine(engine, [path], name_device(device), bf16)
         if engine != TORCH and (data := cards.read_onnx(path, card)):
             return cls(data, card, **how)
@@ -221,18 +223,18 @@ class Net(Generic[cards.CardType]):
         state = cards.load_weights(path, cls.kind)[0]
         return cls(fill_net(state, card.architecture, path, card), card, **how)
 
+    def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The outputs for a batch; raises `EngineError` if one is not finite."""
+        outputs = self.engine(batch)
+        if not all(np.isfinite(output).all() for output in outputs):
+            told = "the net answers with what is no number: its weights are broken."
+            raise EngineError(f"{self.place}: {told}")
+        return outputs
+
     @staticmethod
     def find_fault(card: Any) -> str:
         """Why a net with this card can't be used here, or nothing."""
         raise NotImplementedError
-
-
-def run_engine(engine: Engine, batch: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The outputs for a batch; raises `EngineError` if one is not finite."""
-    outputs = engine(batch)
-    if not all(np.isfinite(output).all() for output in outputs):
-        raise EngineError("the net answers with what is no number: its weights are broken.")
-    return outputs
 
 
 def feed(

@@ -12,12 +12,12 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, islice, takewhile
 from pathlib import Path, PurePosixPath
-from threading import Condition
+from threading import Condition, Lock
 from typing import Any, Protocol, TypeGuard
 from urllib.parse import urlsplit
 
@@ -61,6 +61,8 @@ ASKERS = 16  # Servers that are asked at a time what an address is.
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
 VIDEO_SUFFIXES |= {".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".mjpeg"}
 """File name endings taken for videos when a folder is walked."""
+
+_IMAGES = Lock()  # One that is given twice, or to two threads, must not be loaded by both at once.
 
 _STREAMS = ("rtsp://", "rtsps://", "rtmp://", "srt://", "udp://", "rtp://", "tcp://")
 _WILDCARDS = frozenset("*?[")
@@ -116,7 +118,7 @@ def list_photos(items: Sequence[Item]) -> PhotoSet:
     for index, item in enumerate(items):
         name = ""
         if is_file(item):
-            name = Path(os.path.relpath(item, root)).as_posix()
+            name = Path(os.path.relpath(item or ".", root)).as_posix()
         elif isinstance(item, str):
             name = PurePosixPath(re.split("[?#]", item)[0].replace("\\", "/")).name.lstrip(".")
         named[_name_apart(name or f"{index}.png", named, index)] = item
@@ -186,7 +188,8 @@ def decode_item(item: Item, name: str, index: int = 0, **rules: Any) -> Frame:
             return replace(frame, error=f"{item}: can't be fetched ({why}).")
     try:
         content, told = _open(item, name)
-        photo = read_photo(content, name=told, upright=True, **rules)
+        with _IMAGES if isinstance(content, Image.Image) else nullcontext():
+            photo = read_photo(content, name=told, upright=True, **rules)
         mark = fingerprint_photo(photo.pixels, Path(item) if is_file(item) else None)
     except (PhotoError, OSError) as why:
         return replace(frame, error=spell(str(why)), seconds=time.perf_counter() - began)
@@ -205,6 +208,8 @@ def _open(item: Item, name: str) -> tuple[Path | bytes | Image.Image, str]:
         return fetch(item), hide_password(item)
     if isinstance(item, np.ndarray):
         try:
+            if item.ndim < 2:
+                raise ValueError("a row of numbers")
             grey = item.ndim == 3 and item.shape[2] == 1  # As OpenCV's functions may leave it.
             return Image.fromarray(item[..., 0] if grey else item), name
         except (TypeError, ValueError) as error:
@@ -224,7 +229,7 @@ def stamp_of(item: Item) -> tuple[int, int]:
         return getattr(item, "stamp", (-1, -1))
     try:
         stat = Path(item).stat()
-    except OSError:
+    except (OSError, ValueError):  # The latter of a name that no file can have.
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
 
@@ -254,8 +259,10 @@ def find_photos(photos: str, *, leave_out: Path | None = None) -> PhotoSet:
     try:
         is_file, is_folder = path.is_file(), path.is_dir()
         if is_file and path.suffix.lower() == ".txt":
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-            return list_lines(lines, photos, path.parent)
+            text = path.read_text(encoding="utf-8-sig")
+            if "\0" in text:  # As UTF-16 without a mark has beside each letter.
+                raise PhotosError(f"{photos}: no text in UTF-8; save it as such.")
+            return list_lines(text.splitlines(), photos, path.parent)
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or error
         raise PhotosError(f"{photos}: can't be read ({why}).") from error

@@ -156,10 +156,10 @@ class Clip:
                     took = time.perf_counter() - began
                     frame = Frame(self.name, index, pixels, orientation=turned)
                     yield replace(frame, time_s=now, seconds=took)
-        whole = (container.duration or 0) / av.time_base
+        whole = (container.duration or 0) / av.time_base  # Some formats count from time 0.
         if index < 0:
             yield self._fault("no frames in it")
-        elif now < whole - max(1.0, 0.02 * whole):
+        elif now + max(0.0, first or 0.0) < whole - max(1.0, 0.02 * whole):
             yield self._fault(f"cut short, ends after {now:.1f} of {whole:.1f} s")
 
 

@@ -118,7 +118,11 @@ def test_half_precision_changes_little(net, tmp_path):
 
 @pytest.mark.parametrize(
     ("classes", "what"),
-    [(("cat", "dog", "bird"), r"its classes are \('cat'"), (CLASSES, "does not fit a resnet34")],
+    [
+        (("cat", "dog", "bird"), r"its classes are \('cat'"),
+        ((*CLASSES, CLASSES[0]), r"its classes are \('with_mask'"),
+        (CLASSES, "does not fit a resnet34"),
+    ],
 )
 def test_other_weights_are_refused(tmp_path, classes, what):
     card = CARD.model_copy(update={"classes": classes})

@@ -21,6 +21,7 @@ from pipeline.inference.detector import (
     Detector,
     choose_factor,
 )
+from pipeline.inference.engines import EngineError
 from pipeline.nets.anchors import make_anchors
 from pipeline.nets.cards import DetectorCard, WeightsError, load_state, save_weights
 from pipeline.nets.retinaface import HeadOutputs, RetinaFace
@@ -360,3 +361,12 @@ def test_trained_net_finds_no_face_in_grey_or_its_padding():
     photos = [np.full((*size, 3), 114, np.uint8) for size in ((70, 50), (400, 300), (33, 333))]
     found = Detector(net, DetectorCard(), device=CPU).detect(photos, resize=2, min_score=0.3)
     assert [len(faces.scores) for faces in found] == [0, 0, 0]
+
+
+def test_file_of_a_net_that_answers_no_numbers_is_named(tmp_path):
+    state = make_net().state_dict()
+    state |= {name: -torch.ones_like(t) for name, t in state.items() if "running_var" in name}
+    save_weights(tmp_path / "detector.safetensors", state, DetectorCard())
+    detector = Detector.load(tmp_path / "detector.safetensors", device=CPU, engine="torch")
+    with pytest.raises(EngineError, match=r"detector\.safetensors: the net answers with what is"):
+        detector.detect([np.zeros((64, 64, 3), np.uint8)])

@@ -196,3 +196,9 @@ def test_names_with_two_dots_stay_below_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = list_photos(["a.png", "../b.png", "c/../d.png"])
     assert found.images == (f"{tmp_path.name}/a.png", "b.png", f"{tmp_path.name}/d.png")
+
+
+def test_a_list_in_utf_16_without_a_mark_is_no_list(tmp_path):
+    (tmp_path / "list.txt").write_bytes("a.jpg\n".encode("utf-16-le"))
+    with pytest.raises(PhotosError, match=r"list\.txt: no text in UTF-8; save it as such"):
+        find_photos(str(tmp_path / "list.txt"))

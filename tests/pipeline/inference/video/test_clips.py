@@ -225,3 +225,10 @@ def test_options_for_videos_need_one(tmp_path):
     save_photo(tmp_path / "a.png")
     with pytest.raises(OptionError, match="are for videos"):
         VideoOptions(every="2").fit(find_photos(str(tmp_path)))
+
+
+def test_a_clip_whose_times_begin_late_is_whole(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", times=[100 + index / 25 for index in range(len(WALK))])
+    frames = list(read(path))
+    assert [frame.error for frame in frames] == [""] * len(WALK)
+    assert frames[0].time_s == 0
