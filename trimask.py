@@ -88,8 +88,8 @@ class _Shown:
             [r.image, *r.box, r.label, r.score, r.detection, *r.probabilities, r.orientation]
             for r in self._rows()
         ]
-        kinds = dict.fromkeys(tables.COLUMNS, float) | dict.fromkeys(("image", "label"), str)
-        kinds[tables.ORIENTATION] = int
+        kinds: dict[str, Any] = dict.fromkeys(tables.COLUMNS, float)
+        kinds |= {"image": str, "label": str, tables.ORIENTATION: int}
         table = pd.DataFrame(rows, columns=list(tables.COLUMNS)).astype(kinds)
         doubts = pd.Series([row.unsure for row in self._rows()], dtype=object)
         return table.assign(unsure=doubts) if doubts.notna().any() else table
