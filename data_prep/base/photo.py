@@ -121,11 +121,14 @@ def read_photo(
             raise ValueError(f"{image.width} × {image.height} pixels")
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError(f"{image.width} × {image.height}")
-        orientation = _orientation(image)
+        stored, orientation = _measure(image)
         if not upright and fit_size is not None:
-            upright = _only_fits_turned(image.size, orientation, fit_size)
-        turns = upright and orientation != UPRIGHT
-        pixels = _to_rgb(ImageOps.exif_transpose(image) if turns else image)
+            upright = _only_fits_turned(stored, orientation, fit_size)
+        if orientation != UPRIGHT and _turns_itself(image):
+            image = image if upright else image.transpose(_BACK[orientation])
+        elif orientation != UPRIGHT and upright:
+            image = ImageOps.exif_transpose(image)
+        pixels = _to_rgb(image)
     except UnidentifiedImageError as error:
         told = _identify(content) or "not a photo in a known format; check the file."
         raise PhotoError(f"{name}: {told}") from error
@@ -158,9 +161,9 @@ def read_frame(path: Path | io.BytesIO, *, fit_size: Size | None = None) -> Phot
         check_file(path)
     try:
         with _open(path) as image:
-            orientation = _orientation(image)
-            turns = fit_size is not None and _only_fits_turned(image.size, orientation, fit_size)
-            return PhotoFrame(image.size[::-1] if turns else image.size, orientation, turns)
+            size, orientation = _measure(image)
+            turns = fit_size is not None and _only_fits_turned(size, orientation, fit_size)
+            return PhotoFrame(size[::-1] if turns else size, orientation, turns)
     except Exception as error:
         told = _identify(path) or f"not a readable photo ({error})."
         raise PhotoError(f"{path}: {told}") from error
@@ -225,11 +228,26 @@ def _identify(content: object) -> str:
     return next((told for form, told in _OTHERS if re.match(form, start, re.IGNORECASE)), "")
 
 
-def _orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":
-        return UPRIGHT  # Pillow turns these itself, and gives their sides so.
-    value = image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
-    return value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
+def _measure(image: Image.Image) -> tuple[Size, int]:
+    """Width and height of the photo as stored, and its EXIF orientation."""
+    turned = _turns_itself(image)
+    tags = image.tag_v2 if turned else image.getexif()  # type: ignore[attr-defined]
+    value = tags.get(_ORIENTATION_TAG, UPRIGHT)
+    orientation = value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
+    return turn_size(*image.size, orientation) if turned else image.size, orientation
+
+
+def _turns_itself(image: Image.Image) -> bool:
+    """Whether Pillow gives the sides of the upright photo, and turns the pixels as it loads it."""
+    return image.format == "TIFF"
+
+
+_BACK = {
+    **{2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180},
+    **{4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE},
+    **{6: Image.Transpose.ROTATE_90, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_270},
+}
+"""How a photo turned upright by an orientation is as stored again."""
 
 
 def _count_rows(pixels: np.ndarray) -> int:

@@ -122,15 +122,21 @@ TURNS = {
 }
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])  # TIFF files Pillow turns itself.
 @pytest.mark.parametrize("orientation", TURNS)
-def test_upright_turns_as_exif_says(tmp_path, orientation):
-    pixels = make_pixels(12, 8)
-    save_turned(tmp_path / "a.png", orientation, pixels)
-    stored = read_photo(tmp_path / "a.png")
+def test_upright_turns_as_exif_says(tmp_path, orientation, ending):
+    pixels, path = make_pixels(12, 8), tmp_path / f"a.{ending}"
+    save_turned(path, orientation, pixels)
+    stored = read_photo(path)
     assert np.array_equal(stored.pixels, pixels)
     assert (stored.orientation, stored.upright) == (orientation, False)
-    turned = read_photo(tmp_path / "a.png", upright=True)
-    assert np.array_equal(turned.pixels, TURNS[orientation](pixels))
+    upright = TURNS[orientation](pixels)
+    turned = read_photo(path, upright=True)
+    assert np.array_equal(turned.pixels, upright)
+    assert (turned.orientation, turned.upright) == (orientation, True)
+    assert (photo_size(path), upright_size(path)) == ((12, 8), upright.shape[1::-1])
+    with Image.open(path) as image:
+        assert np.array_equal(read_photo(image, upright=True).pixels, upright)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +153,11 @@ def test_photo_is_turned_only_where_its_stored_size_does_not_fit(
     tmp_path, orientation, fit_size, is_turned
 ):
     pixels = make_pixels(12, 8)
-    save_turned(tmp_path / "a.png", orientation, pixels)
-    photo = read_photo(tmp_path / "a.png", fit_size=fit_size)
-    assert photo.upright is is_turned
-    assert np.array_equal(photo.pixels, TURNS[6](pixels) if is_turned else pixels)
+    for path in (tmp_path / "a.png", tmp_path / "a.tif"):
+        save_turned(path, orientation, pixels)
+        photo = read_photo(path, fit_size=fit_size)
+        assert photo.upright is is_turned
+        assert np.array_equal(photo.pixels, TURNS[6](pixels) if is_turned else pixels)
 
 
 @pytest.mark.parametrize(
