@@ -65,7 +65,7 @@ def check_options(options: Any) -> None:
 
 app = lazy_app(
     {n: c for n, c in COMMANDS.items() if c[0].startswith("pipeline") and n != "run"},
-    "Train the detector and the classifier, measure them, and repeat any run.",
+    "Train and measure both nets, clean labels, serve and export: all but `trimask run`.",
     check_options,
     add_completion=False,
 )

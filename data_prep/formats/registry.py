@@ -24,11 +24,24 @@ from data_prep.formats.tools import CREATEML, MEDICAL_MASK, SUPERVISELY, VIA, VI
 from data_prep.formats.voc import VOC
 from data_prep.formats.yolo import YoloFormat
 
-_ORDERED = (
-    *(VOC, YoloFormat(), COCO, CsvFormat(), LABELME, VIA, VIA3, VOTT),
-    *(LABEL_STUDIO, SUPERVISELY, MEDICAL_MASK, CVAT, FIFTYONE, CREATEML, WIDER, CropsFormat()),
-)
-FORMATS: Mapping[Format, DatasetFormat] = dict(zip(Format, _ORDERED, strict=True))
+FORMATS: Mapping[Format, DatasetFormat] = {
+    Format.VOC: VOC,
+    Format.YOLO: YoloFormat(),
+    Format.COCO: COCO,
+    Format.CSV: CsvFormat(),
+    Format.LABELME: LABELME,
+    Format.VIA: VIA,
+    Format.VIA3: VIA3,
+    Format.VOTT: VOTT,
+    Format.LABEL_STUDIO: LABEL_STUDIO,
+    Format.SUPERVISELY: SUPERVISELY,
+    Format.MEDICAL_MASK: MEDICAL_MASK,
+    Format.CVAT: CVAT,
+    Format.FIFTYONE: FIFTYONE,
+    Format.CREATEML: CREATEML,
+    Format.WIDER: WIDER,
+    Format.CROPS: CropsFormat(),
+}
 
 LOOKED_FOR = ", ".join(form.looks for form in FORMATS.values())
 """By what datasets are known, for messages."""

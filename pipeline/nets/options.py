@@ -60,7 +60,10 @@ Unsure = Annotated[
 ]
 Weights = Annotated[
     Path,
-    typer.Option(help="A run folder, a folder with nets, or one net; the rest is the shipped."),
+    typer.Option(
+        show_default=False,
+        help="A run folder, a folder with nets, or one net; the rest is the shipped.",
+    ),
 ]
 
 Prepared = Annotated[Path, typer.Argument(help=f"Folder written by: {spell('build')}.")]
@@ -71,7 +74,7 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Change one number, such as lr=1e-3 or sizes=[128,224]; may be repeated.",
+        help="Change one number of the recipe, such as lr=1e-3; may be repeated.",
     ),
 ]
 Folds = Annotated[int, typer.Option(min=2, help="Trainings, each on the other folds' photos.")]

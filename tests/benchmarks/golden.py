@@ -3,8 +3,8 @@
 A refactoring must not change what users get. This runs the checkout in the current folder through
 its command lines alone, so that the same script records the code before and after:
 
-    python tests/benchmarks/golden.py record DIR [--only STEP]
-    python tests/benchmarks/golden.py compare DIR_A DIR_B
+    python -m tests.benchmarks.golden record DIR [--only STEP]
+    python -m tests.benchmarks.golden compare DIR_A DIR_B
 
 Data are read from `../shared` beside the checkout. What the commands write lies whole in
 `DIR/.work`; recorded are text files, weights, and hashes of all else. Paths, seconds and hashes of

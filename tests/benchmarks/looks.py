@@ -1,6 +1,6 @@
 """How often "these photos look unlike those that the nets were trained on" is said, and rightly.
 
-    PYTHONPATH=. python tests/benchmarks/looks.py PREPARED [OTHER …] [--write]
+    python -m tests.benchmarks.looks PREPARED [OTHER …] [--write]
 
 PREPARED is what the shipped classifier was trained on (`python -m data_prep build` of both shared
 sets). Ranges are fitted on half of its validation photos, and sets of N photos of one dataset are

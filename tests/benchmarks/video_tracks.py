@@ -1,6 +1,6 @@
 """How steadily persons are followed and classified in videos of which the truth is known.
 
-    PYTHONPATH=. python tests/benchmarks/video_tracks.py PREPARED OUT [--clips 40]
+    python -m tests.benchmarks.video_tracks PREPARED OUT [--clips 40]
 
 PREPARED is what `python -m data_prep build` makes of the shared sets. Of validation photos, which
 the shipped nets did not learn from, clips are made: the view pans and zooms over the photo and back
