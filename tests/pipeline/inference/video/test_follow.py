@@ -238,7 +238,7 @@ def test_memory_is_flat_over_an_hour(tmp_path, monkeypatch):
     resource = pytest.importorskip("resource")
 
     class Hour:
-        name = "hour"
+        name, dead = "hour", None
 
         def __iter__(self):
             pixels = paint_photo([], 96, 64)
