@@ -210,7 +210,9 @@ def _read_via3(path: Path, faults: Faults, options: ReadOptions) -> Iterator[Wri
         if len(view["fid_list"]) != 1:
             raise InputError(f"{where}: not of one photo; annotate each in a view of its own.")
         image = raw.json_text(content["file"][str(view["fid_list"][0])], "fname", where)
-        yield readers.get(number, FaceReader(faults, options)).finish(path, image, where, None)
+        yield readers.pop(number, FaceReader(faults, options)).finish(path, image, where, None)
+    for number in readers:
+        faults.leave_out("unnamed-photo", f"{faults.file}: no view {number} for its faces.")
 
 
 def _tell_attributes(

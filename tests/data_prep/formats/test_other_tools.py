@@ -238,6 +238,13 @@ def test_two_photos_in_a_view_of_via3_are_refused(tmp_path):
         read_dataset(write(tmp_path, {"v.json": content}))
 
 
+def test_faces_of_a_view_that_is_gone_are_told(tmp_path):
+    read = read_dataset(write(tmp_path, {"v.json": via3_with(vid="7")}))
+    (finding,) = [finding for finding in read.findings if finding.kind == "unnamed-photo"]
+    assert "no view 7" in finding.message
+    assert [len(photo.faces) for photo in read.photos] == [2]
+
+
 def test_photos_of_vott_not_looked_at_are_none_without_faces(tmp_path):
     seen, unseen = ({**vott(), "regions": []} for _ in range(2))
     seen["asset"], unseen["asset"] = ({**vott()["asset"], "state": state} for state in (1, 0))
