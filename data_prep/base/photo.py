@@ -125,6 +125,7 @@ def read_photo(
         if not upright and fit_size is not None:
             upright = _only_fits_turned(stored, orientation, fit_size)
         if orientation != UPRIGHT and _turns_itself(image):
+            image.load()
             image = image if upright else image.transpose(_BACK[orientation])
         elif orientation != UPRIGHT and upright:
             image = ImageOps.exif_transpose(image)
@@ -230,11 +231,11 @@ def _identify(content: object) -> str:
 
 def _measure(image: Image.Image) -> tuple[Size, int]:
     """Width and height of the photo as stored, and its EXIF orientation."""
-    turned = _turns_itself(image)
-    tags = image.tag_v2 if turned else image.getexif()  # type: ignore[attr-defined]
-    value = tags.get(_ORIENTATION_TAG, UPRIGHT)
+    value = image.getexif().get(_ORIENTATION_TAG, UPRIGHT)
     orientation = value if isinstance(value, int) and value in ORIENTATIONS else UPRIGHT
-    return turn_size(*image.size, orientation) if turned else image.size, orientation
+    # Of an orientation in XMP alone it turns the pixels, but does not give the sides so.
+    told_turned = _turns_itself(image) and _ORIENTATION_TAG in image.tag_v2  # type: ignore[attr-defined]
+    return turn_size(*image.size, orientation) if told_turned else image.size, orientation
 
 
 def _turns_itself(image: Image.Image) -> bool:

@@ -139,6 +139,15 @@ def test_upright_turns_as_exif_says(tmp_path, orientation, ending):
         assert np.array_equal(read_photo(image, upright=True).pixels, upright)
 
 
+def test_tiff_with_its_orientation_in_xmp_alone(tmp_path):
+    pixels, path = make_pixels(12, 8), tmp_path / "a.tif"
+    Image.fromarray(pixels).save(path, tiffinfo={700: b'<x tiff:Orientation="6"/>'})
+    stored, turned = (read_photo(path, upright=upright) for upright in (False, True))
+    assert np.array_equal(stored.pixels, pixels)
+    assert np.array_equal(turned.pixels, TURNS[6](pixels))
+    assert (photo_size(path), upright_size(path)) == ((12, 8), (8, 12))
+
+
 @pytest.mark.parametrize(
     ("orientation", "fit_size", "is_turned"),
     [
