@@ -139,9 +139,9 @@ def turn_box_back(box: Box, width: int, height: int, orientation: int) -> Box:
 
 def shared_areas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Pixels that N and M rectangles have in common: N × M."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    return (high - low).clip(0).prod(axis=2)
+    (x0, y0, x1, y1), more = first.T[..., None], second.T  # Side by side NumPy is quick.
+    width = np.minimum(x1, more[2]) - np.maximum(x0, more[0])
+    return width.clip(0) * (np.minimum(y1, more[3]) - np.maximum(y0, more[1])).clip(0)
 
 
 def share_union(first: np.ndarray, second: np.ndarray) -> np.ndarray:

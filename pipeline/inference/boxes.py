@@ -13,16 +13,16 @@ from data_prep.base.boxes import share_union, shared_areas
 NMS_IOU = 0.4  # Of two boxes that overlap more, only the surer one is kept.
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, most: float = NMS_IOU) -> np.ndarray:
-    """Non-maximum suppression: the indices of boxes that overlap no kept, surer one more than so.
+def suppress(boxes: np.ndarray, scores: np.ndarray, most: float = np.inf) -> np.ndarray:
+    """Non-maximum suppression: indices of the `most` surest boxes that overlap no kept, surer one.
 
-    Best first; of equal scores the first is the surer. As `torchvision.ops.nms`.
+    Best first; of equal scores the first is the surer. As `torchvision.ops.nms` with `NMS_IOU`.
     """
     order, keep = np.argsort(-scores, kind="stable"), []
-    while len(order):
+    while len(order) and len(keep) < most:
         keep.append(order[0])
         overlaps = share_union(boxes[order[:1]], boxes[order[1:]])[0]
-        order = order[1:][~(overlaps > np.float64(most))]
+        order = order[1:][~(overlaps > np.float64(NMS_IOU))]
     return np.array(keep, np.intp)
 
 
@@ -95,7 +95,9 @@ def weigh_votes(boxes: np.ndarray, scores: np.ndarray, keep: np.ndarray) -> np.n
     Gidaris and Komodakis 2015, "Object detection via a multi-region and semantic segmentation-aware
     CNN model", section 5. K × N, rows in the order of `keep`; see `take_votes`.
     """
-    near = share_union(boxes[keep], boxes) >= VOTE_IOU
+    # One by one: what all together take leaves the processor's cache.
+    near = np.array([share_union(boxes[[one]], boxes)[0] >= VOTE_IOU for one in keep], bool)
+    near = near.reshape(len(keep), len(boxes))
     says = near * np.where(scores >= VOTE_SCORE, scores, np.float32(0))
     says[np.arange(len(keep)), keep] = scores[keep]
     return says

@@ -65,6 +65,6 @@ class Classifier(Net[ClassifierCard]):
         logits, features = self.run(np.concatenate(looks))
         logits = logits / np.float32(self.card.temperature)
         logits[:, self._untaught] = -np.inf
-        answers = softmax(logits)[:, self._order]
+        (answers,) = self.check(softmax(logits)[:, self._order])
         shape = (len(looks), len(batch), -1)
         return answers.reshape(shape).mean(axis=0), features.reshape(shape).mean(axis=0)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from data_prep.base.labels import CLASSES
+from data_prep.base.progress import log
 from pipeline.inference import boxes as merging
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.engines import Net, feed, share_cores, softmax
@@ -134,17 +135,50 @@ class Detector(Net[DetectorCard]):
             outputs = self.run_net(pixels)
             anchors = make_anchors(height, width, self.card.anchors, self.card.strides)
             for row, index in enumerate(batches[batch]):
-                found[index] = _select(
+                found[index] = self._select(
                     [output[row] for output in outputs],
                     anchors,
                     (photos[index].shape[1], photos[index].shape[0]),
                     sizes[index],
                     min_score,
-                    self._columns,
                 )
 
         share_cores(self.engine, find, list(batches))
         return [found[index] for index in range(len(photos))]
+
+    def _select(
+        self,
+        outputs: list[np.ndarray],
+        anchors: np.ndarray,
+        photo_size: tuple[int, int],
+        scaled_size: tuple[int, int],
+        min_score: float,
+    ) -> FaceBoxes:
+        """Decode the anchors worth decoding, merge overlaps, and go back to pixels of the photo."""
+        offsets, classes, points = outputs
+        scores = classes.sum(axis=-1)
+        likely = np.flatnonzero(scores >= min(min_score, merging.VOTE_SCORE))
+        scores = scores[likely]
+        boxes = decode_boxes(offsets[likely], anchors[likely])
+        keep = merging.suppress(boxes, scores, most=merging.MAX_FACES + 1)
+        keep = keep[scores[keep] >= min_score]
+        if len(keep) > merging.MAX_FACES:
+            log(f"warning: more than {merging.MAX_FACES} faces in a photo: the surest are told")
+            keep = keep[: merging.MAX_FACES]
+        votes = merging.weigh_votes(boxes, scores, keep)
+        boxes, _ = self.check(merging.take_votes(votes, boxes), boxes)
+        scores = scores[keep]
+        landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
+        ratio = np.array(photo_size, np.float32) / np.array(scaled_size, np.float32)
+        boxes = np.clip(boxes.reshape(-1, 2, 2) * ratio, 0, photo_size, dtype=np.float32)
+        boxes = boxes.reshape(-1, 4)
+        real = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= 1
+        told = None
+        if self._columns:
+            shares = merging.take_votes(votes[real], classes[likely])
+            told = np.zeros((len(shares), len(CLASSES)), np.float32)
+            told[:, self._columns] = shares / shares.sum(axis=1, keepdims=True)
+        return FaceBoxes(boxes[real], scores[real], (landmarks * ratio)[real], told)
 
     def run_net(self, photos: np.ndarray) -> tuple[np.ndarray, ...]:
         """Box offsets, probabilities and landmark offsets for every anchor.
@@ -172,33 +206,3 @@ def scale_photo(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _padded(side: int) -> int:
     return -(-side // PAD_TO) * PAD_TO
-
-
-def _select(
-    outputs: list[np.ndarray],
-    anchors: np.ndarray,
-    photo_size: tuple[int, int],
-    scaled_size: tuple[int, int],
-    min_score: float,
-    columns: list[int],
-) -> FaceBoxes:
-    """Decode the anchors worth decoding, merge overlaps, and go back to pixels of the photo."""
-    offsets, classes, points = outputs
-    scores = classes.sum(axis=-1)
-    likely = np.flatnonzero(scores >= min(min_score, merging.VOTE_SCORE))
-    scores = scores[likely]
-    boxes = decode_boxes(offsets[likely], anchors[likely])
-    keep = merging.suppress(boxes, scores)
-    keep = keep[scores[keep] >= min_score][: merging.MAX_FACES]
-    votes = merging.weigh_votes(boxes, scores, keep)
-    boxes, scores = merging.take_votes(votes, boxes), scores[keep]
-    landmarks = decode_landmarks(points[likely][keep], anchors[likely][keep])
-    ratio = np.array(photo_size, np.float32) / np.array(scaled_size, np.float32)
-    boxes = np.clip(boxes.reshape(-1, 2, 2) * ratio, 0, photo_size, dtype=np.float32).reshape(-1, 4)
-    real = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= 1
-    told = None
-    if columns:
-        shares = merging.take_votes(votes[real], classes[likely])
-        told = np.zeros((len(shares), len(CLASSES)), np.float32)
-        told[:, columns] = shares / shares.sum(axis=1, keepdims=True)
-    return FaceBoxes(boxes[real], scores[real], (landmarks * ratio)[real], told)

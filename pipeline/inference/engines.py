@@ -225,11 +225,14 @@ class Net(Generic[cards.CardType]):
 
     def run(self, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         """The outputs for a batch; raises `EngineError` if one is not finite."""
-        outputs = self.engine(batch)
-        if not all(np.isfinite(output).all() for output in outputs):
+        return self.check(*self.engine(batch))
+
+    def check(self, *answers: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The answers; an `EngineError` if one is not finite, also of what was made of outputs."""
+        if not all(np.isfinite(answer).all() for answer in answers):
             told = "the net answers with what is no number: its weights are broken."
             raise EngineError(f"{self.place}: {told}")
-        return outputs
+        return answers
 
     @staticmethod
     def find_fault(card: Any) -> str:

@@ -55,6 +55,7 @@ def test_suppression_keeps_what_torchvision_keeps(seed):
     keep = suppress(boxes, scores)
     expected = nms(torch.from_numpy(boxes), torch.from_numpy(scores), NMS_IOU)
     assert keep.tolist() == expected.tolist()
+    assert suppress(boxes, scores, most=9).tolist() == keep[:9].tolist()
     assert suppress(boxes[:0], scores[:0]).tolist() == []
 
 

@@ -1,6 +1,7 @@
 """The detector in use, against a slow one that decodes and suppresses box by box."""
 
 import math
+import time
 
 import cv2
 import numpy as np
@@ -370,3 +371,35 @@ def test_file_of_a_net_that_answers_no_numbers_is_named(tmp_path):
     detector = Detector.load(tmp_path / "detector.safetensors", device=CPU, engine="torch")
     with pytest.raises(EngineError, match=r"detector\.safetensors: the net answers with what is"):
         detector.detect([np.zeros((64, 64, 3), np.uint8)])
+
+
+def test_net_whose_boxes_overflow_is_refused():
+    """Outputs are finite, but not the boxes that they stand for: no face would be told."""
+    detector = Detector(make_net(), DetectorCard(), device=CPU)
+    detector.engine = MadeEngine(lambda _: [([10, 10, 50, 50], 0.9)])
+    photo = np.zeros((64, 64, 3), np.uint8)
+    assert len(detector.detect([photo], resize=1)[0].scores) == 1
+    find = detector.engine
+
+    def overflow(batch):
+        boxes, *others = find(batch)
+        return boxes + np.float32(1e4), *others
+
+    detector.engine = overflow
+    with np.errstate(over="ignore"), pytest.raises(EngineError, match="what is no number"):
+        detector.detect([photo], resize=1)
+
+
+def test_net_that_takes_every_place_for_a_face_ends_soon(capsys):
+    """As one whose weights are all zero: thousands of boxes score the same."""
+    detector = Detector(make_net(), DetectorCard(), device=CPU)
+
+    def all_alike(batch):
+        count = len(make_anchors(*batch.shape[2:]))
+        return tuple(np.zeros((len(batch), count, n), np.float32) for n in (4, 2, 10))
+
+    detector.engine, began = all_alike, time.process_time()
+    (faces,) = detector.detect([np.zeros((640, 832, 3), np.uint8)], resize=1)
+    assert 0 < len(faces.scores) <= MAX_FACES
+    assert time.process_time() - began < 20  # It took 100.
+    assert f"more than {MAX_FACES} faces" in capsys.readouterr().err
