@@ -22,6 +22,7 @@ from pipeline.inference import predictor
 from pipeline.inference.command import app
 from pipeline.inference.predictor import Predictor
 from tests.makers import hash_tree
+from tests.pipeline.inference.video.makers import WALK, write_clip
 from tests.pipeline.makers import FACES, paint_photo, save_photo, stand_ins
 
 RUN = Path(__file__).parent.parent / "run.py"
@@ -360,6 +361,7 @@ def test_names_that_terminals_and_spreadsheets_obey(run, photos, tmp_path):
     for name in ("a\x1b[2J\r.png", "=1+1.png"):
         (photos / name).write_bytes((photos / "good0.png").read_bytes())
     (photos / "bad\x1b[2J.png").write_bytes(b"")
+    write_clip(photos / "clip\x1b[2J.mp4", WALK[:2])
     told = run()
     assert "\x1b" not in told.output
     assert "bad\\x1b[2J.png: the file is empty" in told.stderr
@@ -369,6 +371,14 @@ def test_names_that_terminals_and_spreadsheets_obey(run, photos, tmp_path):
     assert "'=1+1.png" in {row["image"] for row in table(tmp_path / "out")}
     names = {row.image for row in read_photos(tmp_path / "out" / "photos.csv")}
     assert {"a\x1b[2J\r.png", "'=1+1.png"} < names
+
+
+def test_a_name_of_a_list_that_no_file_can_have_stops_nothing(photos, stages, tmp_path):
+    (photos / "list.txt").write_text(f"{'a' * 300}.mp4\ngood0.png\n{'a' * 300}.png")
+    for done_now in (1, 0):
+        told = call(photos / "list.txt", "-o", tmp_path / "out")
+        assert told.exit_code == 1
+        assert f"2 photos, {done_now} of them now, 1 video" in told.output
 
 
 def test_what_is_saved_is_named_and_faults_are_found_first(run, tmp_path):
@@ -432,6 +442,11 @@ def test_option_that_makes_no_sense(run, tmp_path, option, value, words):
     assert result.exit_code == 2
     assert words in " ".join(result.stderr.split())
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--weights", "--boxes"])
+def test_name_that_no_file_can_have(run, option):
+    assert_refused(run(option, "a" * 5000), "too long")
 
 
 def test_device_that_is_not_there(run, monkeypatch):

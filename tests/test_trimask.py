@@ -433,6 +433,16 @@ def test_what_is_no_path_is_told_by_the_name_of_the_argument(model, photos, tmp_
     assert {*tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize("name", ["weights", "boxes", "prepared", "annotations"])
+def test_what_is_too_long_for_a_path_is_told(name):
+    call = {
+        "prepared": trimask.learner,
+        "annotations": lambda one: trimask.evaluate(one, "predictions.csv"),
+    }.get(name, lambda one: trimask.load(device="cpu", **{name: one}))
+    with pytest.raises(OptionError, match=rf"^{name}='.*a': "):
+        call("a" * 5000)
+
+
 @pytest.mark.parametrize("wrong", [{"bf16": "yes"}, {"unsure": 0.9}, {"boxes": 1}, {"quality": 1}])
 def test_wrong_ways_to_load_are_named(wrong):
     with pytest.raises(ValueError, match=rf"{next(iter(wrong))}="):

@@ -1,6 +1,7 @@
 """Commands whose options are one dataclass, declared once for the command line and for Python."""
 
 import ast
+import errno
 import dataclasses
 import re
 import shlex
@@ -110,7 +111,10 @@ def as_command(function: Callable[[Any], Any]) -> Callable[..., None]:
         try:
             with tell_missing():
                 function(options(**values))
-        except (UserError, PermissionError) as error:
+        except (UserError, OSError) as error:
+            mendable = isinstance(error, UserError | PermissionError)
+            if not mendable and getattr(error, "errno", None) != errno.ENAMETOOLONG:
+                raise
             log(f"error: {describe_error(error)}")
             raise typer.Exit(NOT_DONE) from error
         except KeyboardInterrupt:

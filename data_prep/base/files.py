@@ -31,9 +31,13 @@ class OutputError(UserError, OSError):
 
 
 def as_path(name: str, value: object) -> Path:
-    """A path given from Python; an `OptionError` names the argument where it is none, or empty."""
+    """A path given from Python; an `OptionError` names the argument where it can be none."""
     if not isinstance(value, (str, os.PathLike)) or value == "":
         raise OptionError(f"{name}={value!r}: give a path.")
+    try:
+        Path(value).exists()
+    except OSError as error:  # A name that is too long, or below what may not be entered.
+        raise OptionError(f"{name}={str(value)!r}: {error.strerror}.") from error
     return Path(value)
 
 

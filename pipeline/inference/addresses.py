@@ -1,8 +1,10 @@
 """What lies at addresses, asked for within bounds; a password goes to the host it was given for."""
 
 import ipaddress
+import os
 import re
 import socket
+import string
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from threading import Timer
 from typing import Any
 from urllib import request
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from data_prep.base.photo import PhotoError
 
@@ -66,7 +68,7 @@ def ask(address: str, data: bytes | None = None, *, public: bool = False) -> Any
     With `public` no host of a private network is connected to, wherever a name or a redirect
     leads, and no proxy is asked. Raises what `FAULTS` lists.
     """
-    parts, shown = urlsplit(address), hide_password(address)
+    parts, shown = urlsplit(address), quote_address(hide_password(address))
     keys = request.HTTPPasswordMgrWithDefaultRealm()
     if parts.username is not None:
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/"
@@ -82,6 +84,15 @@ def ask(address: str, data: bytes | None = None, *, public: bool = False) -> Any
         opener.add_handler(handler)
     headers = {"User-Agent": "trimask", **({"Content-Type": "application/json"} if data else {})}
     return opener.open(request.Request(shown, data, headers), timeout=WAIT)  # noqa: S310
+
+
+def quote_address(address: str) -> str:
+    """An address, as a browser shows it, as it is sent.
+
+    >>> quote_address("http://host/a b/é.jpg?b=%20#x")
+    'http://host/a%20b/%C3%A9.jpg?b=%20#x'
+    """
+    return quote(os.fsencode(address), safe=string.punctuation)
 
 
 def explain(error: Exception) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from data_prep.base.crop import fit_crop
 from data_prep.base.labels import CLASSES
 from pipeline.inference.engines import Net, feed, share_cores, softmax
+from pipeline.inference.looks import LOOKS
 from pipeline.nets.cards import ClassifierCard
 
 BATCH = 16  # Crops per forward pass: on CPUs faster than 64, whose activations leave the cache.
@@ -31,9 +32,11 @@ class Classifier(Net[ClassifierCard]):
 
     @staticmethod
     def find_fault(card: ClassifierCard) -> str:
-        """Its classes, where they are not ours."""
-        told = f"its classes are {card.classes}, not {CLASSES}"
-        return "" if sorted(card.classes) == sorted(CLASSES) else told
+        """Its classes, or what its looks tell, where they are not ours."""
+        if sorted(card.classes) != sorted(CLASSES):
+            return f"its classes are {card.classes}, not {CLASSES}"
+        strange = sorted(card.looks.keys() - LOOKS.keys())
+        return f"looks: {strange[0]} is none of {', '.join(LOOKS)}" if strange else ""
 
     def classify(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Class probabilities of crops: crops × 3, float32, columns in the order of `CLASSES`.

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from data_prep.base.command import NOT_DONE, SOME_LEFT_OUT, STOPPED, Command, as_command
-from data_prep.base.errors import OptionError
+from data_prep.base.errors import OptionError, visible
 from data_prep.base.files import OutputError, hold_folder, refuse_other_files
 from data_prep.base.photo import MAX_PIXELS
 from data_prep.base.progress import log, tell
@@ -212,7 +212,8 @@ def tell_video(video: dict[str, Any]) -> None:
     seen = (
         f"{video['seconds']:.1f} s, {tell(video['faces'], 'face')}; persons in two frames or more"
     )
-    typer.echo(f"{video['video']}: {tell(video['frames'], 'frame')} in {seen}: {people}")
+    name = visible(video["video"])
+    typer.echo(f"{name}: {tell(video['frames'], 'frame')} in {seen}: {people}")
     if delay := video.get("latency_ms"):
         times = f"median {delay['median']:.0f} ms, 95 % within {delay['p95']:.0f} ms"
         lost = f"frames dropped {video['dropped']}, joined again {video['joined_again']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -120,7 +121,7 @@ def write_photo_table(out: Path, rows: Sequence[PhotoRow], **how: bool) -> None:
     now = {row.image for row in rows if not row.reason}
     with suppress(TableError, OSError):
         for row in read_photos(out / PHOTOS_FILE):
-            if row.image not in now and not (out / VIDEO / row.image).exists():
+            if not row.reason and row.image not in now and not (out / VIDEO / row.image).exists():
                 remove_written(out / ANNOTATED, row.image)
     write_photos(out / PHOTOS_FILE, rows, **how)
 
@@ -142,8 +143,9 @@ class Drawings:
         Taking part before the journal, it leaves no old drawing to a new entry, even if killed.
         """
         path = self.folder / frame.name
-        with writing(path), suppress(NotADirectoryError):
-            path.unlink(missing_ok=True)
+        with writing(path):
+            if os.path.lexists(path):  # It raises nothing where a name is too long for a file.
+                path.unlink()
         if self.draw_from is None or frame.pixels is None:
             return
         drawn = [face for face in faces if face.detection >= self.draw_from]

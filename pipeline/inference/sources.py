@@ -56,6 +56,8 @@ READERS = 2
 AHEAD, AHEAD_PIXELS = 16, 48_000_000
 """Photos that are decoded before they are asked for, and the pixels that these hold at most."""
 
+MOST_NAME = 240  # Bytes; file systems take 255, and names get numbers and endings.
+
 ASKERS = 16  # Servers that are asked at a time what an address is.
 
 VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"}
@@ -120,7 +122,8 @@ def list_photos(items: Sequence[Item]) -> PhotoSet:
         if is_file(item):
             name = Path(os.path.relpath(item or ".", root)).as_posix()
         elif isinstance(item, str):
-            name = PurePosixPath(re.split("[?#]", item)[0].replace("\\", "/")).name.lstrip(".")
+            name = PurePosixPath(re.split("[?#]", item)[0].replace("\\", "/")).name
+            name = _fit_name(name).lstrip(".")
         named[_name_apart(name or f"{index}.png", named, index)] = item
     return PhotoSet(Path(root), tuple(named), items=named)
 
@@ -333,8 +336,9 @@ def list_lines(lines: Sequence[str], source: str, folder: Path) -> PhotoSet:
             continue
         if is_address:
             parts = urlsplit(place)
-            name = re.sub(r"[^\w.-]+", "-", f"{parts.hostname}{parts.path}").strip("-.")
-        videos[_name_apart(name, videos, number)] = place if is_address else str(folder / place)
+            name = re.sub(r"[^\w.-]+", "-", f"{parts.hostname}{parts.path}")
+            name = name.strip("-.")
+        videos[_name_apart(_fit_name(name), videos, number)] = place if is_address else str(folder / place)
     return replace(list_photos(items), videos=videos)
 
 
@@ -349,6 +353,11 @@ def _is_video(place: str) -> bool:
             # Of a server that says nothing it is told later why no photo can be had.
             return not ask_head(place).get("content-type", "image/").startswith("image/")
     return False
+
+
+def _fit_name(name: str) -> str:
+    """The end of a name, where it is longer than those of files may be."""
+    return os.fsencode(name)[-MOST_NAME:].decode(errors="ignore")
 
 
 def _name_apart(name: str, taken: Container[str], number: int) -> str:

@@ -34,13 +34,16 @@ _DAMAGED += (OSError, RuntimeError, TypeError, UnpicklingError, ValueError)
 """What torch's restricted reader raises on files that are damaged or hold more than it knows."""
 
 
-def _check_learnt(names: tuple[str, ...]) -> tuple[str, ...]:
+Names = TypeVar("Names", tuple[str, ...], dict[str, float], dict[str, int])
+
+
+def _check_classes(names: Names) -> Names:
     if len(set(names)) != len(names) or not set(names) <= set(CLASSES):
         raise ValueError(f"name classes of {', '.join(CLASSES)}, each once")
     return names
 
 
-Learnt = Annotated[tuple[str, ...], AfterValidator(_check_learnt)]
+Learnt = Annotated[tuple[str, ...], AfterValidator(_check_classes)]
 
 
 def _check_finite(told: dict[str, Any]) -> dict[str, Any]:
@@ -88,8 +91,9 @@ class PredictionSets(BaseModel, extra="forbid", allow_inf_nan=False):
     """Least probability of each class in sets that hold the true one with a stated coverage."""
 
     coverage: float = Field(gt=0, lt=1)
-    limits: dict[str, Share]  # None of a class with too few faces for that coverage.
-    faces: dict[str, int]  # That each class's rests on.
+    limits: Annotated[dict[str, Share], AfterValidator(_check_classes)]
+    """None of a class with too few faces for that coverage."""
+    faces: Annotated[dict[str, int], AfterValidator(_check_classes)]  # That each class's rests on.
 
 
 class ClassifierCard(Card):

@@ -15,7 +15,7 @@ from pydantic import AfterValidator
 
 from data_prep.base.command import spell
 from data_prep.base.errors import UserError
-from data_prep.base.files import read_object
+from data_prep.base.files import as_path, read_object
 
 if TYPE_CHECKING:
     from data_prep.base.boxes import BoxOffsets
@@ -121,9 +121,10 @@ def find_boxes(name: str | Path | Sequence[float]) -> BoxOffsets:
         why = f"four numbers are needed, -{MOST_OFFSET} to {MOST_OFFSET}"
         raise OffsetsError(f"boxes={name}: {why}: left, top, right, bottom.")
     known = {path.stem.removeprefix("boxes-"): path for path in SHIPPED.glob("boxes-*.json")}
-    if str(name) not in known and not Path(name).is_file():
+    path = known.get(str(name)) or as_path("boxes", name)
+    if not path.is_file():
         raise OffsetsError(f"boxes {name}: no such file; give one or {', '.join(sorted(known))}.")
-    return BoxOffsets.read(known.get(str(name), Path(name)))
+    return BoxOffsets.read(path)
 
 
 def find_weights(weights: Path) -> dict[str, Path]:

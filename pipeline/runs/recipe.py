@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from data_prep.base.crop import Colour
 from data_prep.base.errors import UserError, plain, suggest
+from data_prep.base.files import as_path
 from data_prep.base.labels import CLASSES, RARE_CLASS
 from pipeline.nets.options import TIMM, Architecture, Body, find_boxes
 
@@ -220,12 +221,12 @@ def _find(name: str, kind: type[_Numbers], heir: Path | None = None) -> Path:
     """The shipped recipe of a name, or a file; that of a base lies beside its heir."""
     where = "" if heir is None else f"{heir}: base: "
     if not name.endswith(".toml"):
-        path = RECIPES / f"{name}.toml"
+        path = as_path("recipe", RECIPES / f"{name}.toml")
         if not path.is_file():
             known = suggest(name, list_recipes(kind), "give a .toml file or one of {}.")
             raise RecipeError(f"{where}no recipe '{name}': {known}")
         return path
-    path = (heir.parent if heir else Path()) / name
+    path = as_path("recipe", (heir.parent if heir else Path()) / name)
     if not path.is_file():
         raise RecipeError(f"{where}no such file: {path}.")
     return path

@@ -20,7 +20,7 @@ import numpy as np
 from data_prep.base.boxes import UPRIGHT
 from data_prep.base.errors import OptionError
 from data_prep.base.progress import log
-from pipeline.inference.addresses import hide_password
+from pipeline.inference.addresses import hide_password, quote_address
 from pipeline.inference.records import Frame
 from pipeline.inference.sources import PhotoSet, spell
 from pipeline.inference.video.alarms import Alarm
@@ -28,6 +28,7 @@ from pipeline.inference.video.alarms import Alarm
 EXTRA = 'pip install "trimask[video]"'
 FORMATS = "mov,matroska,avi,mpegts,mpeg,mpegvideo,asf,flv,ogg,mjpeg,h264,hevc,m4v,ivf,dv,mxf"
 """Kinds of files that are read: none that is a list of other files."""
+FROM_ZERO = {"matroska,webm", "asf"}  # Kinds whose length counts from time 0, as PyAV calls them.
 MOST_PIXELS = 50_000_000  # Of a frame.
 TRY_WINDOW = (sys.executable, "-c", "import cv2; cv2.namedWindow('TriMask')")
 
@@ -156,10 +157,12 @@ class Clip:
                     took = time.perf_counter() - began
                     frame = Frame(self.name, index, pixels, orientation=turned)
                     yield replace(frame, time_s=now, seconds=took)
-        whole = (container.duration or 0) / av.time_base  # Some formats count from time 0.
+        whole = (container.duration or 0) / av.time_base
+        begin = 0 if container.format.name in FROM_ZERO else (container.start_time or 0)
+        late = max(0.0, (first or 0.0) - begin / av.time_base)
         if index < 0:
             yield self._fault("no frames in it")
-        elif now + max(0.0, first or 0.0) < whole - max(1.0, 0.02 * whole):
+        elif now + late < whole - max(1.0, 0.02 * whole):
             yield self._fault(f"cut short, ends after {now:.1f} of {whole:.1f} s")
 
 
@@ -172,6 +175,7 @@ def open_video(place: str) -> Any:
         options = {"protocol_whitelist": "http,https,tcp,tls,udp,rtp,rtsp,rtmp,srt,crypto"}
     if place.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"
+    place = quote_address(place) if "://" in place else place
     return av.open(place, options=options, timeout=WAIT, metadata_errors="replace")
 
 

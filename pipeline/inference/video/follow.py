@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections import Counter
@@ -28,6 +29,8 @@ from pipeline.inference.video.tracks import ByteTrack, Tracks
 
 SEGMENT = 500
 """Frames after which what was done is safe: after a kill a video goes on from there."""
+
+LONGEST_NAME = 255  # Bytes of a file's name on most disks.
 
 
 @dataclass
@@ -127,6 +130,8 @@ def follow_videos(
         film_name = name if name.lower().endswith(".mp4") else f"{name}.mp4"
         while film_name != name and film_name in videos:
             film_name += ".mp4"
+        if len(os.fsencode(Path(film_name).name)) > LONGEST_NAME:
+            film_name = Path(name).with_suffix(".mp4").as_posix()
         path = out / ANNOTATED / film_name if draw_from is not None else None
         if not (path or kept.state.parts or isinstance(source, Live) or source.dead):
             # It would show what another run saw.

@@ -87,6 +87,13 @@ def test_a_head_that_trickles_in_is_not_waited_for(site, monkeypatch):
     assert time.monotonic() - began < 2
 
 
+@pytest.mark.parametrize("path", ["a b/é.jpg?ö=%20", "a%20b/%C3%A9.jpg?%C3%B6=%20"])
+def test_an_address_may_be_as_a_browser_shows_it(site, path):
+    address, asked = site
+    assert fetch(f"{address}/{path}") == b"here"
+    assert asked == ["/a%20b/%C3%A9.jpg?%C3%B6=%20"]
+
+
 def test_a_password_is_hidden_whatever_is_in_it():
     assert hide_password("rtsp://me:p@ss@host/a@b") == "rtsp://host/a@b"
     assert hide_password("http://host?to=a@b") == "http://host?to=a@b"

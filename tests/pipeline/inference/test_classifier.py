@@ -92,6 +92,11 @@ def test_broken_net_never_answers(net):
         Classifier(broken, CARD, device=CPU).classify(CROPS)
 
 
+def test_temperature_that_overflows_never_answers(net):
+    with np.errstate(all="ignore"), pytest.raises(EngineError, match="what is no number"):
+        make(net, temperature=1e-39).classify(CROPS)
+
+
 def test_more_crops_than_a_batch(net):
     classifier = make(net, input_size=32)
     assert classifier.classify([]).shape == (0, 3)
@@ -117,15 +122,16 @@ def test_half_precision_changes_little(net, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("classes", "what"),
+    ("changes", "what"),
     [
-        (("cat", "dog", "bird"), r"its classes are \('cat'"),
-        ((*CLASSES, CLASSES[0]), r"its classes are \('with_mask'"),
-        (CLASSES, "does not fit a resnet34"),
+        ({"classes": ("cat", "dog", "bird")}, r"its classes are \('cat'"),
+        ({"classes": (*CLASSES, CLASSES[0])}, r"its classes are \('with_mask'"),
+        ({"looks": {"sise": (0, 1)}}, "looks: sise is none of size, "),
+        ({}, "does not fit a resnet34"),
     ],
 )
-def test_other_weights_are_refused(tmp_path, classes, what):
-    card = CARD.model_copy(update={"classes": classes})
+def test_other_weights_are_refused(tmp_path, changes, what):
+    card = CARD.model_copy(update=changes)
     save_weights(tmp_path / "a.safetensors", {"conv1.weight": torch.zeros(3)}, card)
     with pytest.raises(WeightsError, match=rf"a\.safetensors: {what}"):
         Classifier.load(tmp_path / "a.safetensors", device=CPU)

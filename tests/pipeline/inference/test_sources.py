@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.inference import sinks, sources
 from pipeline.inference.records import Clock, Frame
-from pipeline.inference.sources import PhotosError, PhotoSet, find_photos, list_photos
+from pipeline.inference.sources import PhotosError, PhotoSet, find_photos, list_lines, list_photos
 
 
 @pytest.fixture
@@ -185,6 +185,14 @@ def test_no_photo_of_a_list_takes_the_name_of_another():
     found = list_photos(addresses)
     assert list(found.items.values()) == addresses
     assert found.images == ("2-a.jpg", "a.jpg", "2-2-a.jpg", "b.jpg")
+
+
+def test_addresses_with_long_names_have_names_that_files_may_have():
+    long = "a" * 300
+    found = list_lines([f"http://x/{long}.jpg", f"http://x/{long}.mp4", f"{long}.mp4"], "", Path())
+    names = (*found.images, *found.videos)
+    assert {len(name) for name in names[:2]} == {240}
+    assert [name[-5:] for name in names] == ["a.jpg", "a.mp4", "a.mp4"]
 
 
 def test_an_address_that_is_none_is_told():

@@ -29,6 +29,7 @@ from tests.pipeline.makers import save_random_weights
 
 PIPELINE = Path(__file__).parents[3] / "pipeline"
 STATE = {"a.weight": torch.arange(6.0).view(2, 3) / 7, "a.steps": torch.tensor(5)}
+SETS = {"coverage": 0.9, "limits": {"with_mask": 0.1}, "faces": {"with_mask": 9}}
 
 
 @pytest.fixture
@@ -108,6 +109,8 @@ def test_weights_that_are_refused(path, harm, message):
         (ClassifierCard, {"crop_scale": 0.5}, "crop_scale"),
         (ClassifierCard, {"temperature": 0}, "temperature"),
         (ClassifierCard, {"learnt": []}, "learnt"),
+        (ClassifierCard, {"sets": {**SETS, "limits": {"masked": 0.1}}}, "sets.limits"),
+        (ClassifierCard, {"sets": {**SETS, "faces": {"masked": 9}}}, "sets.faces"),
         (ClassifierCard, {"training": {"seeds": [0, float("nan")]}}, "training"),
         (ClassifierCard, {"results": {"accuracy": float("inf")}}, "results"),
     ],

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from data_prep.base.errors import OptionError
 from pipeline.runs.recipe import (
     RECIPES,
     ClassifierRecipe,
@@ -193,6 +194,8 @@ def test_wrong_detector_values_are_named(override):
 def test_wrong_files_are_named(tmp_path):
     with pytest.raises(RecipeError, match=r"no recipe 'zzz': .*, default, .*suspects\.$"):
         load_recipe("zzz", ClassifierRecipe)
+    with pytest.raises(OptionError, match=r"^recipe=.*too long"):
+        load_recipe("a" * 5000, ClassifierRecipe)
     with pytest.raises(RecipeError, match=r"no recipe 'defualt': did you mean 'default'\?"):
         load_recipe("defualt", ClassifierRecipe)
     path = tmp_path / "a.toml"

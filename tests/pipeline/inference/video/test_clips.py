@@ -90,6 +90,16 @@ def test_every_is_refused(every):
         choose_frames(every)
 
 
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "flv"])
+def test_a_broken_tail_is_told_of_a_clip_that_begins_late(tmp_path, ending):
+    """Some formats count the length from time 0, others from the first frame."""
+    path = write_clip(tmp_path / f"a.{ending}", WALK * 6, times=[8 + at / 12 for at in range(72)])
+    assert not any(frame.error for frame in read(path))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    assert "cut short, ends after" in read(path)[-1].error
+
+
 def test_a_broken_tail_loses_nothing_before_it(tmp_path):
     path = write_clip(tmp_path / "a.mp4", WALK * 6)
     whole = read(path)

@@ -47,6 +47,12 @@ def test_each_clip_has_a_film_of_its_own(tmp_path):
     assert films == dict(zip(ends, (4, 5, 3), strict=True))
 
 
+def test_a_clip_with_a_name_as_long_as_may_be_has_a_film(tmp_path):
+    clip = write_clip(tmp_path / "in" / f"{'a' * 251}.avi", WALK[:2], codec="mpeg4")
+    run(clip, tmp_path / "out")
+    assert (tmp_path / "out" / "annotated" / clip.with_suffix(".mp4").name).is_file()
+
+
 def test_a_clip_gives_rows_tracks_a_film_and_a_summary(tmp_path):
     clip = write_clip(tmp_path / "in" / "a.mp4")
     before = hash_tree(tmp_path / "in")
