@@ -270,9 +270,9 @@ class Model:
         predictor = replace(self.predictor, thresh=thresh, resize=resize)
         if isinstance(photos, (list, tuple)):
             return _collect(predictor, sources.list_photos(photos), photos)
-        # Path's raises for a name that is too long, which `find_photos` tells of.
+        # Path's raises for a name that is too long, which `find_only_photos` tells of.
         if sources.is_file(photos) and not os.path.isfile(photos):  # noqa: PTH113
-            found = sources.find_photos(str(photos))
+            found = sources.find_only_photos(str(photos))
             left = [*found.passed_over, *((name, "a video: see run.py") for name in found.videos)]
             if left:
                 log(f"passed over: {sources.count_reasons(left)}")

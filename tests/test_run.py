@@ -373,6 +373,12 @@ def test_names_that_terminals_and_spreadsheets_obey(run, photos, tmp_path):
     assert {"a\x1b[2J\r.png", "'=1+1.png"} < names
 
 
+def test_a_folder_that_was_looked_at_is_empty_still(run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".DS_Store").write_bytes(b"")
+    assert run().exit_code == 0
+
+
 def test_a_name_of_a_list_that_no_file_can_have_stops_nothing(photos, stages, tmp_path):
     (photos / "list.txt").write_text(f"{'a' * 300}.mp4\ngood0.png\n{'a' * 300}.png")
     for done_now in (1, 0):

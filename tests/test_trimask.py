@@ -181,6 +181,8 @@ def test_broken_photo_alone_is_an_error(model, photos):
         model.predict(np.zeros((0, 5, 3), np.uint8))
     with pytest.raises(PhotosError, match="an empty name"):
         model.predict("")
+    with pytest.raises(PhotosError, match="only videos in there"):
+        model.predict("rtsp://host/path")
     for wrong in (
         *({"thresh": 2}, {"thresh": -1}, {"resize": 0.0}, {"resize": 9}),
         *({"thresh": "x"}, {"thresh": None}, {"thresh": True}, {"resize": "auto"}),

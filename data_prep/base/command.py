@@ -1,8 +1,8 @@
 """Commands whose options are one dataclass, declared once for the command line and for Python."""
 
 import ast
-import errno
 import dataclasses
+import errno
 import re
 import shlex
 import sys

@@ -175,6 +175,10 @@ RECORDS = frozenset(
 """By these names a folder tells which command wrote it."""
 
 
+UNSEEN = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+"""What systems lay into folders that people look at."""
+
+
 def refuse_other_files(
     out: Path,
     record: str,
@@ -190,7 +194,7 @@ def refuse_other_files(
     a record that is no JSON. `parts` are, as a pattern, what a stopped command leaves without one.
     With `beside` files of the user may lie there, and only what another command wrote is refused.
     """
-    why, strange = None, {path.name for path in out.iterdir()} if out.is_dir() else set()
+    why, strange = None, {path.name for path in out.iterdir()} - UNSEEN if out.is_dir() else set()
     strange = strange & RECORDS if beside else strange
     if (out / record).is_file():
         if mark is not None and mark not in (read_object(out / record) or {}):

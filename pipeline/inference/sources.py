@@ -336,9 +336,9 @@ def list_lines(lines: Sequence[str], source: str, folder: Path) -> PhotoSet:
             continue
         if is_address:
             parts = urlsplit(place)
-            name = re.sub(r"[^\w.-]+", "-", f"{parts.hostname}{parts.path}")
-            name = name.strip("-.")
-        videos[_name_apart(_fit_name(name), videos, number)] = place if is_address else str(folder / place)
+            name = re.sub(r"[^\w.-]+", "-", f"{parts.hostname}{parts.path}").strip("-.")
+        name = _name_apart(_fit_name(name), videos, number)
+        videos[name] = place if is_address else str(folder / place)
     return replace(list_photos(items), videos=videos)
 
 
@@ -351,7 +351,8 @@ def _is_video(place: str) -> bool:
             return True
         if place.startswith(ADDRESSES) and ending not in PHOTO_SUFFIXES:
             # Of a server that says nothing it is told later why no photo can be had.
-            return not ask_head(place).get("content-type", "image/").startswith("image/")
+            kind = ask_head(place).get("content-type", "image/")
+            return not kind.startswith(("image/", "text/"))  # The latter of a page to log in, say.
     return False
 
 

@@ -124,6 +124,7 @@ def create_app(service: Service) -> FastAPI:
     for kind in (HTTPException, RequestValidationError, ValidationError, *STATUSES):
         app.add_exception_handler(kind, explain)
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     def tell_health() -> dict[str, str]:
         """200 while the nets answer, 503 when a batch hangs: start the service again."""

@@ -249,6 +249,7 @@ def test_what_is_told_of_the_service(start, photo):
     ):
         assert line in text
     assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.head("/healthz").status_code == 200  # As some that watch services ask.
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/healthz", "/metrics", "/v1/model", PREDICT} == set(paths)
     asked = paths[PREDICT]["post"]

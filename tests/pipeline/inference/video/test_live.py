@@ -208,10 +208,10 @@ def test_photos_are_fetched_from_a_list(serve, tmp_path):
         return send(request, jpeg(WALK[0]), kind)
 
     address = serve(answer)
-    names = ["a.jpg", "photo?id=3", "gone.jpg", "sub/a.jpg"]
+    names = ["a.jpg", "photo?id=3", "gone.jpg", "sub/a.jpg", "page"]  # That is no video either.
     (tmp_path / "list.txt").write_text("\n".join(f"{address}/{name}" for name in names))
     summary = run(tmp_path / "list.txt", tmp_path / "out")
-    assert (summary["photos"], summary["faces"]["with_mask"]) == (4, 3)
+    assert (summary["photos"], summary["faces"]["with_mask"]) == (5, 4)
     assert [item["image"] for item in summary["unreadable"]] == ["gone.jpg"]
 
 
