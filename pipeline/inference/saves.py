@@ -179,6 +179,9 @@ class Saving(Sink):
     def __post_init__(self) -> None:
         self.images = {entry.photo.image for entry in self.entries}  # Photos that it has to see.
 
+    def close(self) -> None:
+        """Write what waited for the last photo."""
+
 
 class Crops(Saving):
     """The crops that the classifier sees, as `build` cuts them, below their classes."""
