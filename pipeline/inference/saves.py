@@ -32,7 +32,7 @@ from data_prep.formats.exif_frame import FramedPhoto
 from data_prep.formats.registry import FORMATS
 from pipeline.inference.draw import blur_faces, save_drawing
 from pipeline.inference.records import Face, Frame, round_box
-from pipeline.inference.sinks import Entry
+from pipeline.inference.sinks import Entry, Sink
 from pipeline.inference.sources import ANNOTATED, SAVE_RECORDS, SAVED, SAVED_FILES, PhotoSet, spell
 
 JSON, CROPS, BLURRED, GALLERY = SAVED
@@ -75,24 +75,20 @@ class Saves:
                     names = writer.place([entry.photo.image for entry in good])
                     framed = [_frame(entry, photos.root, names) for entry in good]
                     writer.write(framed, CLASSES, places[form])
-            source, gallery = photos.root.resolve().name, Gallery(good if GALLERY in places else ())
-            if places.keys().isdisjoint({CROPS, BLURRED}):  # No face on the page: not to be read.
-                shown = {image for image, _ in gallery.chosen}
-                good = [entry for entry in good if entry.photo.image in shown]
+            drawn = (out / ANNOTATED).is_dir()
+            told = photos.root.resolve().name, tuple(good), self.blur or CLASSES, drawn
+            sinks = [kind(places[one], *told) for one, kind in SINKS.items() if one in places]
+            for sink in sinks:
+                stack.callback(sink.close)
+            good = [e for e in good if any(e.photo.image in sink.images for sink in sinks)]
             frames = replace(photos, images=tuple(entry.photo.image for entry in good))
-            for frame, entry in zip(
-                show_progress(frames, len(frames), "saving"), good, strict=True
-            ):
+            shown = show_progress(frames, len(frames), "saving")
+            for frame, entry in zip(shown, good, strict=True):
                 if frame.error or frame.stamp != entry.stamp:
                     log(f"not saved: {frame.name} changed since it was run; run again")
                     continue
-                if CROPS in places:
-                    cut_crops(places[CROPS], source, frame, entry.faces)
-                if BLURRED in places:
-                    blur_photo(places[BLURRED], self.blur or CLASSES, frame, entry.faces)
-                gallery.add(frame, entry.faces)
-            if GALLERY in places:
-                gallery.write(places[GALLERY], drawn=(out / ANNOTATED).is_dir())
+                for sink in sinks:
+                    sink.add(frame, entry.faces)
         return {name: out / SAVED_FILES.get(name, name) for name in places}
 
 
@@ -170,60 +166,78 @@ def _frame(entry: Entry, root: Path, names: Mapping[str, str]) -> FramedPhoto:
     return FramedPhoto(photo, names[row.image], size, photo.faces, row.orientation)
 
 
-def cut_crops(folder: Path, source: str, frame: Frame, faces: Sequence[Face]) -> None:
-    """Write the crops that the classifier sees, as `build` cuts them, below their classes."""
-    assert frame.pixels is not None
-    photo = AnnotatedPhoto(source, Path(), frame.name, "", None, None, ())
-    for place, face in enumerate(faces):
-        crop = encode_crop(crop_face(frame.pixels, face.box, CROP_SCALE))
-        write_atomically(folder / face.label / crop_name(photo, place), crop)
+@dataclass
+class Saving(Sink):
+    """What a sink of `--save` is told; it gets the photos that are still as they were run."""
+
+    path: Path  # Its file, or its folder.
+    source: str  # Name of the folder of photos.
+    entries: Sequence[Entry]  # Of all photos that could be read.
+    blur: Sequence[str]  # Classes.
+    drawn: bool  # Whether drawings lie beside.
+
+    def __post_init__(self) -> None:
+        self.images = {entry.photo.image for entry in self.entries}  # Photos that it has to see.
+
+    def close(self) -> None:
+        """Write what waited for the last photo."""
 
 
-def blur_photo(folder: Path, classes: Sequence[str], frame: Frame, faces: Sequence[Face]) -> None:
-    """Write a photo, faces of some classes made unrecognisable; its EXIF data stay behind."""
-    assert frame.pixels is not None
-    chosen = [face for face in faces if face.label in classes]
-    save_drawing(folder / frame.name, blur_faces(frame.pixels, chosen), fine=True)
+class Crops(Saving):
+    """The crops that the classifier sees, as `build` cuts them, below their classes."""
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:  # noqa: D102
+        assert frame.pixels is not None
+        photo = AnnotatedPhoto(self.source, Path(), frame.name, "", None, None, ())
+        for place, face in enumerate(faces):
+            crop = encode_crop(crop_face(frame.pixels, face.box, CROP_SCALE))
+            write_atomically(self.path / face.label / crop_name(photo, place), crop)
 
 
-class Gallery:
+class Blurred(Saving):
+    """Photos with faces of some classes made unrecognisable; their EXIF data stay behind."""
+
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:  # noqa: D102
+        assert frame.pixels is not None
+        chosen = [face for face in faces if face.label in self.blur]
+        save_drawing(self.path / frame.name, blur_faces(frame.pixels, chosen), fine=True)
+
+
+class Gallery(Saving):
     """A page of all faces, to filter by class, score and size, that needs nothing beside it."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self.chosen = choose_shown(entries)
-        self.total = sum(len(entry.faces) for entry in entries)
-        self.images: list[str] = []
-        self.rows: list[list[Any]] = []
+    def __post_init__(self) -> None:
+        self.chosen = choose_shown(self.entries)
+        self.images = {image for image, _ in self.chosen}
+        self.named, self.rows = list[str](), list[list[Any]]()
 
-    def add(self, frame: Frame, faces: Sequence[Face]) -> None:
-        """Cut the pictures of one photo."""
+    def add(self, frame: Frame, faces: Sequence[Face]) -> None:  # noqa: D102
         assert frame.pixels is not None
         for place, face in enumerate(faces):
             if (frame.name, place) not in self.chosen:
                 continue
-            if not self.images or self.images[-1] != frame.name:
-                self.images.append(frame.name)
+            if not self.named or self.named[-1] != frame.name:
+                self.named.append(frame.name)
             thumb = encode_crop(crop_face(frame.pixels, face.box, most=THUMB))
             scores = round(face.score, 3), round(max(face.probabilities), 3)
             size, box = round(face.box.short_side), [round(value) for value in face.box]
-            row = [len(self.images) - 1, CLASSES.index(face.label), *scores, size, box]
+            row = [len(self.named) - 1, CLASSES.index(face.label), *scores, size, box]
             self.rows.append([*row, base64.b64encode(thumb).decode()])
 
-    def write(self, path: Path, *, drawn: bool) -> None:
-        """Write the page, with links to the photos `drawn`, which then lie beside it."""
+    def close(self) -> None:  # noqa: D102
         # Imported here: most runs do without, and its plots take a second to load.
         from data_prep.base.html import COLOURS, render_html
 
         page = render_html(
             "pipeline.inference",
             "gallery.html",
-            data={"images": self.images, "faces": self.rows, "classes": CLASSES},
+            data={"images": self.named, "faces": self.rows, "classes": CLASSES},
             colours=COLOURS,
             shown=len(self.rows),
-            total=self.total,
-            drawn=drawn and f"{ANNOTATED}/",
+            total=sum(len(entry.faces) for entry in self.entries),
+            drawn=self.drawn and f"{ANNOTATED}/",
         )
-        write_atomically(path, page)
+        write_atomically(self.path, page)
 
 
 def choose_shown(entries: Iterable[Entry], most: int = MOST_SHOWN) -> set[tuple[str, int]]:
@@ -240,3 +254,6 @@ def choose_shown(entries: Iterable[Entry], most: int = MOST_SHOWN) -> set[tuple[
             picked = np.linspace(0, len(rows) - 1, share).round().astype(int)
             chosen |= {rows[index][1:] for index in picked}
     return chosen
+
+
+SINKS: dict[str, type[Saving]] = {CROPS: Crops, BLURRED: Blurred, GALLERY: Gallery}

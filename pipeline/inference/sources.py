@@ -46,7 +46,7 @@ SAVED_FILES = {"json": "predictions.json", "gallery": "gallery.html"}  # The oth
 SAVE_RECORDS = ".saved"  # Of an output folder: what `--save` wrote there, of which predictions.
 
 WRITTEN = frozenset({FILE, PHOTOS_FILE, SUMMARY, JOURNAL, VIDEO, TRACKS, f"{TRACKS}.csv"})
-WRITTEN |= {ANNOTATED, SAVE_RECORDS, *SAVED_FILES.values(), "blurred", *Format}
+WRITTEN |= {ANNOTATED, SAVE_RECORDS, *Format, *(SAVED_FILES.get(one, one) for one in SAVED)}
 """Names in an output folder that run.py writes: never an input."""
 
 _VIDEO, _FAR_VIDEO = "a video", "a video in an object store"

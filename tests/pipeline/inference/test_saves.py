@@ -18,7 +18,14 @@ from data_prep.formats.predictions import PhotoRow
 from data_prep.formats.registry import FORMATS, read_dataset
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.records import Face
-from pipeline.inference.saves import MOST_SHOWN, Saves, choose_shown, describe_entry
+from pipeline.inference.saves import (
+    MOST_SHOWN,
+    SINKS,
+    Saves,
+    Saving,
+    choose_shown,
+    describe_entry,
+)
 from pipeline.inference.sinks import Entry, Journal
 from pipeline.inference.sources import SAVED, WRITTEN, find_photos
 from tests.makers import hash_tree
@@ -239,6 +246,32 @@ def test_gallery_of_very_many_faces_is_bounded_and_even():
         assert len(places) == (MOST_SHOWN - 2) / 2
         assert np.ptp(np.diff(places)) <= 1
     assert len(choose_shown(entries[:1], most=60_000)) == 50_000
+
+
+def test_a_kind_is_a_sink_in_the_table_and_is_closed_after_an_error_too(
+    photos, tmp_path, monkeypatch
+):
+    closed = []
+
+    class Names(Saving):
+        def add(self, frame, faces):
+            if not faces:
+                raise OutputError("full")
+            self.path.mkdir(exist_ok=True)
+            (self.path / f"{frame.pixels.shape[0]}.txt").write_text(str(len(faces)))
+
+        def close(self):
+            closed.append(sorted(self.images))
+
+    monkeypatch.setitem(SINKS, "blurred", Names)
+    out, images = tmp_path / "out", ["a.png", "empty.png", "sub/turned.png"]
+    with pytest.raises(OutputError, match="full"):
+        save(photos, out, "blurred")
+    assert (closed, (out / "blurred").exists()) == ([images], False)
+    (photos / "empty.png").unlink()
+    save(photos, out, "blurred")
+    assert [path.read_text() for path in (out / "blurred").iterdir()] == ["2"]
+    assert {*SAVED} == {"json", *SINKS}
 
 
 def test_photo_that_changed_meanwhile_is_told(photos, tmp_path, capsys, monkeypatch):
