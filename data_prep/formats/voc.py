@@ -279,7 +279,7 @@ def starts_with(path: Path, tag: str) -> bool:
 
 
 def name_annotations(images: Sequence[str]) -> dict[str, str]:
-    """The XML file of each photo: its stem, or its whole name where others have that stem or name."""
+    """The XML file of each photo: its stem, or its whole name where others share either."""
     start = f"{contracts.IMAGES}/"
     start = start if all(image.startswith(start) for image in images) else ""
     paths = {image: PurePosixPath(image.removeprefix(start)) for image in images}

@@ -132,7 +132,9 @@ def test_results_that_are_no_numbers_are_refused_before_anything_is_written(path
     before = hash_tree(path.parent)
     results = {"valid": {"set_map50": float("nan")}}
     with pytest.raises(WeightsError, match=r"net\.json: results: "):
-        save_weights(path, {"a": torch.ones(2)}, DetectorCard().model_copy(update={"results": results}))
+        save_weights(
+            path, {"a": torch.ones(2)}, DetectorCard().model_copy(update={"results": results})
+        )
     assert hash_tree(path.parent) == before
 
 
