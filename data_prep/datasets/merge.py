@@ -174,7 +174,7 @@ def read_recode(path: Path) -> tuple[RecodeTable, dict[str, Path]]:
     value is not possible, or sources share a folder or have none.
     """
     try:
-        table = RecodeTable.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        table = RecodeTable.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except ValidationError as error:
         raise DatasetError(f"{path}: {_explain(error)}") from error
     except (OSError, ValueError, RecursionError) as error:

@@ -92,6 +92,8 @@ def _read_label_studio(path: Path, faults: Faults, options: ReadOptions) -> Iter
         others += max(len(versions) - 1, 0)
         if not versions and not task.keys().isdisjoint(_VERSIONS):
             continue  # Skipped, or only predicted: not a photo without a face.
+        # Folders begin behind the address of local files, else a photo in another could fit.
+        image = image.partition("?d=")[2] or image
         reader = FaceReader(faults, options)
         size = None
         regions = versions[0] if versions else ()

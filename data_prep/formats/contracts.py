@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -323,7 +324,13 @@ class FileFormat(DatasetFormat):
         """What its files tell, whether the photos are there or not; findings."""
         paths = self.list_files(files) or files.by_suffix({self.ending})
         kind = f"broken-{self.ending.removeprefix('.')}"
-        return read_each(files, paths, kind, self.looks, self._read_file, options)
+        written, findings = read_each(files, paths, kind, self.looks, self._read_file, options)
+        # What is about one photo lacks the keys of faces where it has none.
+        bare = [path for path, keys in files.json_keys.items() if keys and keys < self.keys]
+        for path in sorted({*bare} - {*paths}):
+            with suppress(InputError):
+                written += self._read_file(path, Faults(files.call(path), strict=True), options)
+        return written, findings
 
     def _read_file(self, path: Path, faults: Faults, options: ReadOptions) -> list[WrittenPhoto]:
         try:

@@ -219,12 +219,14 @@ def _ends_alike(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
 _LEVELS: Mapping[str, Callable[[PhotoName, PhotoName], bool]] = {
     "path": lambda one, other: one.path == other.path,
     "suffix": lambda one, other: _ends_alike(one.parts, other.parts),
+    "bare": lambda one, other: one.stems == other.stems,
     "ending": lambda one, other: _ends_alike(one.stems, other.stems),
     "name": lambda one, other: one.parts[-1] == other.parts[-1],
     "stem": lambda one, other: one.stems[-1] == other.stems[-1],
 }
 """How two names may agree, the strictest first: the same path; one the end of the other (case does
-not matter from here on); that but for the endings; the same file name; that but for the ending."""
+not matter from here on); the same but for the ending; one the end of the other but for it; the same
+file name; that but for the ending."""
 
 
 class _Names:
@@ -398,9 +400,9 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     """Find the annotated photo for every predicted one; names are distinct on both sides.
 
     Either may be spelt as `spell_names` says. By each level of `_LEVELS` in turn, for those not
-    found yet; by the last two, of the file's name alone, only when no photo is found by the first
-    three. An annotated photo is found once. Raises `AmbiguousPhotoError`: where a photo is found,
-    it fits several photos, or several fit it.
+    found yet; by the last two, of the file's name alone, only when no photo is found by the others
+    before. An annotated photo is found once, by a name that fits it alone before others. Raises
+    `AmbiguousPhotoError`: where a photo is found, it fits several photos, or several fit it.
 
     >>> match_names(["images/a.png", "images/b.png"], ["b.jpg", "c.jpg"]).found
     (1, None)
@@ -412,12 +414,13 @@ def match_names(annotated: Sequence[str], predicted: Sequence[str]) -> NameMatch
     for level in _LEVELS:
         if level == "name" and found:
             break
-        taken = set(found.values())
+        waiting = [number for number in range(len(names)) if number not in found]
+        free = {*range(len(annotated))} - {*found.values()}
+        fits = [[place for place in truths.find(names[n], level) if place in free] for n in waiting]
+        free -= {options[0] for options in fits if len(options) == 1}
         proposals: dict[int, int] = {}
-        for number, name in enumerate(names):
-            if number in found:
-                continue
-            options = [index for index in truths.find(name, level) if index not in taken]
+        for number, own in zip(waiting, fits, strict=True):
+            options = own if len(own) < 2 else [place for place in own if place in free] or own
             if len(options) > 1:
                 raise _ambiguous("predicted", predicted[number], [annotated[i] for i in options])
             if options and options[0] in proposals:

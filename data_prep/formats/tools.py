@@ -216,14 +216,14 @@ def _read_via3(path: Path, faults: Faults, options: ReadOptions) -> Iterator[Wri
 
 
 def _tell_attributes(
-    values: Mapping[str, str], attributes: Mapping[str, Any]
+    values: Mapping[str, object], attributes: Mapping[str, Any]
 ) -> Iterator[tuple[str, object]]:
     """Names and values as VIA 2 has them; VIA 3 gives options by number, check boxes as `1,3`."""
     for key, value in values.items():
-        names = attributes[key].get("options") or {}
+        names, text = attributes[key].get("options") or {}, str(value)
         is_box = attributes[key].get("type") == _CHECK_BOXES
-        ticked = {names.get(one, one): True for one in value.split(",") if one}
-        yield attributes[key]["aname"], ticked if is_box else names.get(value, value)
+        ticked = {names.get(one, one): True for one in text.split(",") if one}
+        yield attributes[key]["aname"], ticked if is_box else names.get(text, text)
 
 
 _CHECK_BOXES = 2
@@ -239,7 +239,10 @@ def _enclose_numbers(kind: int, numbers: Sequence[float], where: str) -> Box:
     return enclose_region({"name": shape, **told}, where)
 
 
-_SHAPES = {1: "point", 2: "rect", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon"}
+_SHAPES = {
+    **{1: "point", 2: "rect", 3: "circle", 4: "ellipse", 5: "line", 6: "polyline", 7: "polygon"},
+    8: "polygon",  # The points at which an extreme rectangle meets what it encloses.
+}
 """How VIA 2 calls the shapes that VIA 3 numbers."""
 VIA3 = FileFormat(
     *(_read_via3, "VIA 3 JSON"), frame="upright", keys=frozenset({"metadata", "fid_list"})

@@ -279,11 +279,12 @@ def starts_with(path: Path, tag: str) -> bool:
 
 
 def name_annotations(images: Sequence[str]) -> dict[str, str]:
-    """The XML file of each photo: its stem, or its whole name where stems are shared."""
+    """The XML file of each photo: its stem, or its whole name where others share either."""
     start = f"{contracts.IMAGES}/"
     start = start if all(image.startswith(start) for image in images) else ""
     paths = {image: PurePosixPath(image.removeprefix(start)) for image in images}
-    stems = Counter(str(path.with_suffix("")).lower() for path in paths.values())
+    names = (str(name).lower() for path in paths.values() for name in (path.with_suffix(""), path))
+    stems = Counter(names)
     return {
         image: f"{ANNOTATIONS}/{path.with_suffix('')}.xml"
         if stems[str(path.with_suffix("")).lower()] == 1

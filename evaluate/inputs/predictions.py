@@ -191,7 +191,12 @@ def read_predicted(
             index = read_coco_index(source) if truth_form is Format.COCO else None
             photos = read_coco_results(path, how, index=index, photos=truth.photos)
         else:
-            photos = _read_texts(path, found, truth, options, truth_form, source, how)
+            photos, is_relative = _read_texts(path, found, truth, options, truth_form, source, how)
+            if is_relative and not truth.upright:
+                there = find_photos(truth.photos, truth_path or path, options.photos)
+                places = match_names(truth.photos, [photo.image for photo in photos]).found
+                pairs = zip(photos, places, strict=True)
+                photos = [_turn_shares_back(photo, truth, place, there) for photo, place in pairs]
         predictions = build_predictions(path, photos, how)
     files: Mapping[str, Path] = {}
     if predictions.turned and (truth_path is not None or options.photos is not None):
@@ -207,8 +212,8 @@ def _read_texts(
     truth_form: Format | None,
     source: Path,
     how: ReadOptions,
-) -> list[WrittenPhoto]:
-    """Text files, or YOLO's labels; `source` has the annotations."""
+) -> tuple[list[WrittenPhoto], bool]:
+    """Text files, or YOLO's labels, and whether of shares; `source` has the annotations."""
     folder, near, asked = path, [path], options.pred_boxes
     if found is Format.YOLO:
         folders = find_label_folders(path)
@@ -221,7 +226,7 @@ def _read_texts(
         near = [*near, *list_names_folders(source)]
     form = TextFormat(layout, find_class_names(options, near), how, scored=True)
     if layout not in RELATIVE:
-        return read_text_boxes(folder, form, NO_SIZES.find)
+        return read_text_boxes(folder, form, NO_SIZES.find), False
     known: dict[str, Size] = {}
     if options.size is None and options.photos is None:
         if truth_form is Format.TABLE:
@@ -231,7 +236,24 @@ def _read_texts(
         for place, name in enumerate(truth.photos):
             if (size := truth.find_size(place)) is not None:
                 known[name] = size
-    return read_text_boxes(folder, form, SizeSource(options.size, options.photos, known).find)
+    sizes = SizeSource(options.size, options.photos, known)
+    return read_text_boxes(folder, form, sizes.find), True
+
+
+def _turn_shares_back(
+    photo: WrittenPhoto, truth: GroundTruth, place: int | None, files: Mapping[str, Path]
+) -> WrittenPhoto:
+    """Boxes that were shares, so of the photo as looked at, in the frame of the annotations."""
+    if place is None or photo.size is None or truth.photos[place] not in files:
+        return photo
+    with suppress(PhotoError):
+        frame = read_frame(files[truth.photos[place]], fit_size=truth.find_size(place))
+        turn = UPRIGHT if frame.upright else frame.orientation
+        parts = [np.divide(face.box, photo.size * 2) for face in photo.faces]
+        back = [np.multiply(turn_box_back(Box(*p), 1, 1, turn), frame.size * 2) for p in parts]
+        pairs = zip(photo.faces, back, strict=True)
+        return replace(photo, faces=tuple(replace(f, box=Box(*box.tolist())) for f, box in pairs))
+    return photo
 
 
 def read_predictions(

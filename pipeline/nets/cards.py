@@ -119,11 +119,15 @@ CardType = TypeVar("CardType", bound=Card)
 
 
 def save_weights(path: Path, state: dict[str, Tensor], card: CardType) -> CardType:
-    """Write safetensors and the card beside it; returns the card with the file's hash."""
+    """Write safetensors and the card beside it; returns the card with the file's hash.
+
+    Raises `WeightsError`, and writes nothing: the card could not be read again.
+    """
     from safetensors.torch import save as save_tensors
 
     data = save_tensors({name: tensor.contiguous() for name, tensor in state.items()})
     card = card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest(), "onnx": ""})
+    _check_card(path.with_suffix(".json"), card.model_dump(), type(card))  # Copies go unchecked.
     write_atomically(path, data)
     write_json(path.with_suffix(".json"), card.model_dump(mode="json"))
     return card
@@ -171,16 +175,22 @@ def _read_hashed(path: Path, sha256: str) -> bytes:
 def read_card(path: Path, kind: type[CardType]) -> CardType:
     """Read a card; raises `WeightsError` if it is missing, or not of this kind."""
     try:
-        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         hint = "weights are a .safetensors with its card, a .json of the same name."
         raise WeightsError(f"{path}: can't be read ({error.strerror or error}); {hint}") from error
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path}: not a JSON card ({error}).") from error
+    return _check_card(path, told, kind)
+
+
+def _check_card(path: Path, told: Any, kind: type[CardType]) -> CardType:
+    try:
+        return kind.model_validate(told)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "card"
         raise WeightsError(f"{path}: {where}: {plain(first['msg'])}.") from error
-    except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path}: not a JSON card ({error}).") from error
 
 
 def load_state(path: Path) -> dict[str, Tensor]:

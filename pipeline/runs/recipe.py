@@ -23,6 +23,8 @@ GONE: tuple[tuple[str, Any], ...] = (("members", 1), ("rotated", []), ("masks", 
 
 Incorrect = Literal["own", "without_mask", "exclude"]  # What a mask worn wrongly counts as.
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Side = Annotated[float, Field(ge=1)]  # Pixels.
 Convention = Annotated[str, AfterValidator(lambda name: find_boxes(name) and name)]
 
 RightAngle = Literal[90, 180, 270]  # Degrees, counter-clockwise.
@@ -49,7 +51,7 @@ class ClassifierRecipe(_Numbers):
 
     name: str = "default"
     kind: Literal["classifier"] = "classifier"
-    seed: int = 0
+    seed: Seed = 0
     architecture: Architecture = "resnet34"
     init: str = "random"
     sources: list[str] = Field(default_factory=list)
@@ -130,7 +132,7 @@ class DetectorRecipe(_Numbers):
 
     name: str = "detector"
     kind: Literal["detector"] = "detector"
-    seed: int = 0
+    seed: Seed = 0
     body: Body = "mobilenet0.25"
     init: str = "imagenet"
     sources: list[str] = Field(default_factory=list)
@@ -139,7 +141,7 @@ class DetectorRecipe(_Numbers):
     steps: int = Field(default=1500, ge=1)
     batch_size: int = Field(default=16, ge=1)
     input_size: int = Field(default=640, ge=64, multiple_of=32)
-    longest: tuple[float, float] = (600.0, 1400.0)
+    longest: tuple[Side, Side] = (600.0, 1400.0)
     classify: bool = False
     incorrect: Incorrect = "own"
     rotated: list[RightAngle] = Field(default_factory=list)
@@ -209,7 +211,7 @@ def list_recipes(kind: type[_Numbers]) -> list[str]:
     """Names of the shipped recipes for a kind of net."""
 
     def is_of_kind(path: Path) -> bool:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         if "kind" not in values and "base" in values:
             return is_of_kind(RECIPES / f"{values['base']}.toml")
         return values.get("kind") == kind.model_fields["kind"].default
@@ -237,7 +239,7 @@ def _read(path: Path, kind: type[_Numbers], heirs: tuple[Path, ...] = ()) -> dic
     if path.resolve() in heirs:
         raise RecipeError(f"{path}: its bases lead back to it.")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: can't be read as TOML ({error}).") from error
     base = values.pop("base", None)

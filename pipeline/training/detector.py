@@ -58,7 +58,7 @@ def measure_faces(detector: Detector, scenes: Sequence[data.Scene]) -> Row:
 
     A detector that tells classes apart also has `map50`, the mean AP of its classes at IoU 0.5,
     every face found counting for its likeliest class with its score × the class's probability.
-    Faces of a class that it has not learnt count neither way.
+    Faces of a class that it has not learnt count neither way; without others there is no AP.
     """
     found: list[FaceBoxes] = []
     for first in range(0, len(scenes), BATCH):
@@ -103,8 +103,9 @@ def measure_faces(detector: Detector, scenes: Sequence[data.Scene]) -> Row:
         for answer, name in enumerate(detector.card.learnt, start=data.FACE):
             among = np.isin(classes, (answer, data.IGNORED))
             aps.append(rank(among, likeliest == CLASSES.index(name), by)[1][0])
-        row["map50"] = float(np.nanmean(aps))
-    return row
+        known = [ap for ap in aps if not np.isnan(ap)]
+        row["map50"] = float(np.mean(known or np.nan))
+    return {name: value for name, value in row.items() if not np.isnan(value)}
 
 
 def plan_detector(

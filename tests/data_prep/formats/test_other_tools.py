@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from functools import reduce
 from operator import getitem
 
@@ -230,6 +231,35 @@ def test_two_classes_ticked_cost_one_face(tmp_path):
     content["a.jpg9"]["regions"][0]["region_attributes"] = {"kind": {"mask": True, "no": True}}
     (photo,) = read_dataset(write(tmp_path, {"v.json": content})).photos
     assert (photo.left_out, photo.faces) == (1, FACES[1:])
+
+
+def test_extreme_points_and_options_as_numbers_of_via3(tmp_path):
+    """Four points on the sides of a box; programs write options as numbers."""
+    points = [20, 30, 40, 10, 60, 20, 30, 50]
+    read = read_dataset(write(tmp_path, {"v.json": via3_with(xy=[8, *points], av={"1": 1})}))
+    assert read.photos[0].faces[2] == replace(FACES[0], object=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "empty"),
+    [
+        (Format.SUPERVISELY, {**supervisely(), "objects": []}),
+        (Format.MEDICAL_MASK, {"FileName": "b.jpg", "NumOfAnno": 0, "Annotations": []}),
+        (Format.CREATEML, [{"image": "b.jpg", "verified": True, "annotations": []}]),
+    ],
+)
+def test_a_photo_without_faces_in_a_file_of_its_own(tmp_path, kind, empty):
+    """Such a file has none of the keys of faces; others that are no annotations are no matter."""
+    make_photo(tmp_path / "b.jpg", *SIZE)
+    ((name, content),) = FILES[kind].items()
+    folder = name.rpartition("/")[0]
+    files = {name: content, f"{folder}/b.jpg.json": empty, "meta.json": {"objects": {"a": 1}}}
+    read = read_dataset(write(tmp_path, files))
+    assert [(photo.image, len(photo.faces)) for photo in read.photos] == [
+        ("a.jpg", 2),
+        ("b.jpg", 0),
+    ]
+    assert not any(finding.dropped for finding in read.findings)
 
 
 def test_two_photos_in_a_view_of_via3_are_refused(tmp_path):

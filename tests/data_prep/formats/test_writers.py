@@ -90,6 +90,14 @@ def test_voc_of_photos_that_share_a_stem(write, twins):
     assert sorted(path.name for path in out.rglob("*.xml")) == ["a.jpg.xml", "a.png.xml"]
 
 
+def test_voc_of_a_photo_whose_stem_is_the_name_of_another(twins, write):
+    for seed, name in enumerate(("b.jpg", "B.png", "b.jpg.jpg"), 7):
+        make_photo(twins / name, seed=seed)
+        make_voc(twins / f"{name}.xml", name)
+    out, _ = write(Format.VOC, twins)
+    assert len([*out.rglob("*.xml")]) == 5
+
+
 def test_voc_of_a_name_that_xml_forbids(write, tmp_path):
     root = tmp_path / "set"
     make_photo(root / "a\x01b.jpg")
@@ -102,7 +110,10 @@ def test_voc_of_a_name_that_xml_forbids(write, tmp_path):
 @pytest.mark.parametrize("form", [n for n, f in FORMATS.items() if f.writes and f.holds_photos])
 def test_names_that_look_coded_or_end_alike_are_read_again(write, tmp_path, form):
     rows = []
-    for seed, name in enumerate(("a b.jpg", "sub/a b.jpg", "50%20.jpg", "x+y.jpg", "c#1.jpg")):
+    names = ("a b.jpg", "sub/a b.jpg", "50%20.jpg", "x+y.jpg", "c#1.jpg")
+    # Folders called as those that are written.
+    nested = ("b.jpg", "images/b.jpg") if form is Format.LABEL_STUDIO else ()
+    for seed, name in enumerate((*names, *nested)):
         make_photo(tmp_path / "set" / name, *SIZE, seed=seed)
         rows.append(f"{name},mask,10,12,{30 + seed},40")
     text = "\n".join(["image,label,xmin,ymin,xmax,ymax", *rows])
@@ -111,7 +122,7 @@ def test_names_that_look_coded_or_end_alike_are_read_again(write, tmp_path, form
     read, source = (read_dataset(root, AS_WRITTEN).photos for root in (out, tmp_path / "set"))
     found = {p.path.read_bytes(): round(p.faces[0].box.xmax) for p in read}
     assert found == {p.path.read_bytes(): round(p.faces[0].box.xmax) for p in source}
-    assert len(found) == 5
+    assert len(found) == len(rows)
 
 
 def test_yolo_files(write):

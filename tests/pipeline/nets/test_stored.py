@@ -131,6 +131,16 @@ def test_weights_that_are_no_numbers(tmp_path, value):
         load_weights(tmp_path / "net.safetensors", DetectorCard)
 
 
+def test_results_that_are_no_numbers_are_refused_before_anything_is_written(path):
+    before = hash_tree(path.parent)
+    results = {"valid": {"set_map50": float("nan")}}
+    with pytest.raises(WeightsError, match=r"net\.json: results: "):
+        save_weights(
+            path, {"a": torch.ones(2)}, DetectorCard().model_copy(update={"results": results})
+        )
+    assert hash_tree(path.parent) == before
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", "\udcff"])
 def test_card_that_is_no_card(path, text):
     path.with_suffix(".json").write_bytes(text.encode(errors="surrogateescape"))

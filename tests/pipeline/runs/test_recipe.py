@@ -116,8 +116,9 @@ def test_wrong_bases_are_named(tmp_path, one, other, message):
     ],
 )
 def test_written_recipe_is_read_back_the_same(tmp_path, recipe):
-    (tmp_path / "a.toml").write_text(write_recipe(recipe), encoding="utf-8")
-    assert load_recipe(tmp_path / "a.toml", type(recipe)) == recipe
+    for encoding in ("utf-8", "utf-8-sig"):  # As editors on Windows save it.
+        (tmp_path / "a.toml").write_text(write_recipe(recipe), encoding=encoding)
+        assert load_recipe(tmp_path / "a.toml", type(recipe)) == recipe
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,8 @@ def test_overrides(override, field, value):
         (["batch_size=many"], "--set batch_size=many: should be a valid integer"),
         (["lr=-1"], "--set lr=-1: should be greater than 0 or should be 'find'."),
         (["lr=nan"], "lr=nan: should be a finite number"),
+        (["seed=-1"], "--set seed=-1: should be greater than or equal to 0"),
+        ([f"seed={2**63}"], "should be less than"),
         (["drawn=inf"], "drawn=inf: should be a finite number"),
         (["dropout=1"], "dropout"),
         (["sizes=[]", "epochs=[]"], "sizes"),
@@ -183,7 +186,7 @@ def test_wrong_overrides_are_named(overrides, message):
     "override",
     [
         *("input_size=100", "input_size=32", "steps=0", "ema=1", "longest=[1]", "lr=0"),
-        *("rotated=[45]", 'conventions={ilc="hed"}'),
+        *("rotated=[45]", 'conventions={ilc="hed"}', "longest=[0, 9]", "seed=-1"),
     ],
 )
 def test_wrong_detector_values_are_named(override):

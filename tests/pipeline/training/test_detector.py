@@ -91,6 +91,12 @@ def test_class_that_was_not_taught_counts_neither_way(prepared):
     assert measure_faces(ColourDetector(learnt=CLASSES[:2]), of_two)["precision"] < 0.7
 
 
+def test_photos_with_faces_of_other_classes_alone_have_no_ap(prepared):
+    """It would be no number, which no card can hold."""
+    scenes = [replace(scene, classes=-abs(scene.classes)) for scene in scenes_of(prepared)]
+    assert {*measure_faces(ColourDetector(), scenes)} == {"recall", "precision"}
+
+
 RECIPE = DetectorRecipe(
     name="tiny",
     steps=2,
