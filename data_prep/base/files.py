@@ -35,9 +35,10 @@ def as_path(name: str, value: object) -> Path:
     if not isinstance(value, (str, os.PathLike)) or value == "":
         raise OptionError(f"{name}={value!r}: give a path.")
     try:
-        Path(value).exists()
+        with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+            os.stat(value)  # noqa: PTH116  # Path.exists() of newer Pythons raises nothing.
     except OSError as error:  # A name that is too long, or below what may not be entered.
-        raise OptionError(f"{name}={str(value)!r}: {error.strerror}.") from error
+        raise OptionError(f"{name}={os.fspath(value)!r}: {error.strerror}.") from error
     return Path(value)
 
 

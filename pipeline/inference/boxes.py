@@ -18,7 +18,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, most: float = np.inf) -> np.
 
     Best first; of equal scores the first is the surer. As `torchvision.ops.nms` with `NMS_IOU`.
     """
-    order, keep = np.argsort(-scores, kind="stable"), []
+    order, keep = np.argsort(-scores, kind="stable"), list[int]()
     while len(order) and len(keep) < most:
         keep.append(order[0])
         overlaps = share_union(boxes[order[:1]], boxes[order[1:]])[0]
