@@ -235,13 +235,18 @@ def _enclose_cvat(shape: etree._Element, where: str) -> Box:
 
 
 def _describe_cvat(photos: Sequence[FramedPhoto], classes: Sequence[str]) -> dict[str, bytes]:
-    """`annotations.xml`, photos named as below `images`, as in CVAT's own exports."""
+    """`annotations.xml`, photos named as below `images`, as in CVAT's own exports.
+
+    Where such a name would be another photo's, all are named as below the folder.
+    """
     labels = E.labels(*(E.label(E.name(name), E.type("rectangle")) for name in classes))
     task = E.task(E.size(str(len(photos))), E.mode("annotation"), labels)
     root = E.annotations(E.version("1.1"), E.meta(task))
+    names = {photo.image: photo.image.removeprefix(f"{contracts.IMAGES}/") for photo in photos}
+    is_clear = names.keys().isdisjoint(names.values())
     for number, photo in enumerate(photos):
         size = dict(zip(("width", "height"), map(str, photo.size), strict=True))
-        name = photo.image.removeprefix(f"{contracts.IMAGES}/")
+        name = names[photo.image] if is_clear else photo.image
         image = etree.SubElement(root, "image", {"id": str(number), "name": name, **size})
         for face in photo.faces:
             about = {"label": face.label, "source": "manual", "occluded": "0"}

@@ -110,10 +110,10 @@ def test_voc_of_a_name_that_xml_forbids(write, tmp_path):
 @pytest.mark.parametrize("form", [n for n, f in FORMATS.items() if f.writes and f.holds_photos])
 def test_names_that_look_coded_or_end_alike_are_read_again(write, tmp_path, form):
     rows = []
-    names = ("a b.jpg", "sub/a b.jpg", "50%20.jpg", "x+y.jpg", "c#1.jpg")
-    # Folders called as those that are written.
-    nested = ("b.jpg", "images/b.jpg") if form is Format.LABEL_STUDIO else ()
-    for seed, name in enumerate((*names, *nested)):
+    # The last are in a folder called as one that is written.
+    nested = ("b.jpg", "images/b.jpg")
+    names = ("a b.jpg", "sub/a b.jpg", "50%20.jpg", "x+y.jpg", "c#1.jpg", *nested)
+    for seed, name in enumerate(names):
         make_photo(tmp_path / "set" / name, *SIZE, seed=seed)
         rows.append(f"{name},mask,10,12,{30 + seed},40")
     text = "\n".join(["image,label,xmin,ymin,xmax,ymax", *rows])
