@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import log
+from data_prep.base.progress import log, tell
 from pipeline.inference import boxes as merging
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.engines import Net, feed, share_cores, softmax
@@ -163,7 +163,8 @@ class Detector(Net[DetectorCard]):
         keep = merging.suppress(boxes, scores, most=merging.MAX_FACES + 1)
         keep = keep[scores[keep] >= min_score]
         if len(keep) > merging.MAX_FACES:
-            log(f"warning: more than {merging.MAX_FACES} faces in a photo: the surest are told")
+            many = tell(merging.MAX_FACES, "face")
+            log(f"warning: more than {many} in a photo: the surest are told")
             keep = keep[: merging.MAX_FACES]
         votes = merging.weigh_votes(boxes, scores, keep)
         boxes, _ = self.check(merging.take_votes(votes, boxes), boxes)

@@ -4,8 +4,9 @@ python -m tests.benchmarks.two_starts PREPARED OUT IMAGENET_WEIGHTS
 
 In each of five folds `default` learns, and `lite0` from ImageNet, then a further net, as large as
 the first and begun with it, from the labels and the mean answer of both, as the classifier that
-ships did. Every face is judged by nets that saw none of its kin, and each net compared with the
-first. What is done stays done, in OUT: a net at a time on each core.
+ships did. So does a ResNet-34 from random weights. Every face is judged by nets that saw none of
+its kin, and each net compared with the first. What is done stays done, in OUT: a net at a time on
+each core.
 """
 
 import sys
@@ -64,7 +65,16 @@ TAUGHT = Net(
     begins=FIRST.name,
     teachers=tuple(one.name for one in TEACHERS),
 )
-NETS = (*TEACHERS, UNDRAWN, TAUGHT)
+RESNET = Net(
+    "resnet34",
+    "default",
+    (
+        *("architecture=resnet34", "init=random", "sizes=[64]", "epochs=[10]", "batch_size=64"),
+        *TAUGHT.sets[2:],
+    ),
+    teachers=TAUGHT.teachers,
+)
+NETS = (*TEACHERS, UNDRAWN, TAUGHT, RESNET)
 
 
 def plan_nets(faces: PreparedFaces, out: Path, imagenet: Path) -> tuple[np.ndarray, list[Task]]:
@@ -78,9 +88,10 @@ def plan_nets(faces: PreparedFaces, out: Path, imagenet: Path) -> tuple[np.ndarr
         for net in NETS:
             sets = [*net.sets, *([f"init={imagenet}"] if net is LITE else [])]
             if net.begins:
+                sets.append(f"init={find_weights(folder, net.begins)}")
+            if net.teachers:
                 paths = [str(find_weights(folder, name)) for name in net.teachers]
-                sets += [f"init={find_weights(folder, net.begins)}", f"teachers={paths}"]
-                sets.append("teacher_share=0.8")
+                sets += [f"teachers={paths}", "teacher_share=0.8"]
             made = load_recipe(net.recipe, ClassifierRecipe, sets)
             plan = Plan(faces.table, made, folder, faces.scale, net.name)
             learnt, judged = (part.reset_index(drop=True) for part in own)
@@ -131,8 +142,9 @@ def main(prepared: Path, out: Path, imagenet: Path) -> None:
     faces = open_faces(prepared, load_recipe(FIRST.recipe, ClassifierRecipe, []), out)
     fold, tasks = plan_nets(faces, out, imagenet)
     log = Reporter().log
+    students = {net.name for net in NETS if net.teachers}
     for taught in (False, True):
-        calls = [(task,) for task in tasks if (task.file.stem == TAUGHT.name) is taught]
+        calls = [(task,) for task in tasks if (task.file.stem in students) is taught]
         jobs = count_jobs(None, DEVICE, len(calls))
         call_at_once(train_net, calls, jobs, "nets", device=DEVICE, log=log)
     told: dict[str, np.ndarray] = {}
