@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from data_prep.base.labels import CLASSES
-from data_prep.base.progress import log, tell
 from pipeline.inference import boxes as merging
 from pipeline.inference.boxes import FaceBoxes
 from pipeline.inference.engines import Net, feed, share_cores, softmax
@@ -160,12 +159,8 @@ class Detector(Net[DetectorCard]):
         likely = np.flatnonzero(scores >= min(min_score, merging.VOTE_SCORE))
         scores = scores[likely]
         boxes = decode_boxes(offsets[likely], anchors[likely])
-        keep = merging.suppress(boxes, scores, most=merging.MAX_FACES + 1)
+        keep = merging.suppress(boxes, scores, most=merging.MAX_FACES)
         keep = keep[scores[keep] >= min_score]
-        if len(keep) > merging.MAX_FACES:
-            many = tell(merging.MAX_FACES, "face")
-            log(f"warning: more than {many} in a photo: the surest are told")
-            keep = keep[: merging.MAX_FACES]
         votes = merging.weigh_votes(boxes, scores, keep)
         boxes, _ = self.check(merging.take_votes(votes, boxes), boxes)
         scores = scores[keep]

@@ -13,8 +13,9 @@ import numpy as np
 from data_prep.base.boxes import SIDES, BoxOffsets
 from data_prep.base.command import spell
 from data_prep.base.crop import crop_face, crop_side
+from data_prep.base.progress import log, tell
 from data_prep.base.records import Box
-from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.boxes import MAX_FACES, FaceBoxes
 from pipeline.inference.classifier import Classifier
 from pipeline.inference.detector import Detector
 from pipeline.inference.engines import AUTO, TORCH, choose_engine
@@ -169,7 +170,10 @@ class Predictor:
             if clock is not None:
                 clock.add("decode", sum(frame.seconds for frame in batch))
             told = [replace(one, learnt=known.tell(one.fingerprint)) for one in batch]
-            yield from zip(told, self(batch, clock), strict=True)
+            for frame, faces in zip(told, self(batch, clock), strict=True):
+                if len(faces) == MAX_FACES:
+                    log(f"{frame.name}: {tell(MAX_FACES, 'face')}, the surest: more are not told")
+                yield frame, faces
 
 
 def _batches(frames: Iterable[Frame]) -> Iterator[list[Frame]]:

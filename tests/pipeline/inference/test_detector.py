@@ -390,7 +390,7 @@ def test_net_whose_boxes_overflow_is_refused():
         detector.detect([photo], resize=1)
 
 
-def test_net_that_takes_every_place_for_a_face_ends_soon(capsys):
+def test_net_that_takes_every_place_for_a_face_ends_soon():
     """As one whose weights are all zero: thousands of boxes score the same."""
     detector = Detector(make_net(), DetectorCard(), device=CPU)
 
@@ -400,6 +400,5 @@ def test_net_that_takes_every_place_for_a_face_ends_soon(capsys):
 
     detector.engine, began = all_alike, time.process_time()
     (faces,) = detector.detect([np.zeros((640, 832, 3), np.uint8)], resize=1)
-    assert 0 < len(faces.scores) <= MAX_FACES
+    assert len(faces.scores) == MAX_FACES
     assert time.process_time() - began < 20  # It took 100.
-    assert f"more than {MAX_FACES} faces" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from data_prep.base.tables import read_faces
 from data_prep.formats.predictions import read_photos
 from data_prep.prepare.build import build
 from data_prep.prepare.options import BuildOptions
-from pipeline.inference.boxes import FaceBoxes
+from pipeline.inference.boxes import MAX_FACES, FaceBoxes
 from pipeline.inference.folder import predict_folder
 from pipeline.inference.predictor import Predictor
 from pipeline.inference.records import Clock, Frame
@@ -88,6 +88,15 @@ def test_threads_share_one_predictor(random_weights):
         together = list(threads.map(predictor, frames * 2))
     assert together == alone * 2
     assert sum(len(faces) for (faces,) in alone) > 8
+
+
+def test_faces_too_many_for_a_photo_are_told(capsys):
+    boxes = [[[8, 8, 24, 24]] * count for count in (MAX_FACES, 1)]
+    predictor = Predictor(GivenDetector(boxes), ColourClassifier(), 0.1)
+    frames = frames_of([make_pixels(32, 32, seed=n) for n in range(2)])
+    assert [len(faces) for _, faces in predictor.predict(frames)] == [MAX_FACES, 1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"{frames[0].name}: {MAX_FACES} faces, the surest: more are not told"
 
 
 def test_crop_is_the_same_on_all_three_roads(dataset, tmp_path):
