@@ -1,8 +1,9 @@
 """Photos of a dataset, found on disk, with the pixels that their boxes refer to."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import suppress
+from dataclasses import astuple, dataclass, replace
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -110,7 +111,9 @@ def place_photos(
     photos: dict[str, AnnotatedPhoto] = {}
     used: set[str] = set()
     matches = match_photos(files, written) if matches is None else matches
-    for photo, (options, note) in zip(written, matches, strict=True):
+    pairs = [*zip(written, matches, strict=True)]
+    others = tell_frame((photo, options[0]) for photo, (options, _) in pairs if len(options) == 1)
+    for photo, (options, note) in pairs:
         name = files.call(photo.annotation)
         lost = f"it is left out, with {tell(len(photo.faces), 'face')}."
         fault = ""
@@ -136,7 +139,7 @@ def place_photos(
             continue
         if note:
             found.append(Finding(name, records.NAME_CONFLICT, f"{photo.where}: {note}"))
-        photo, findings = fit_photo(photo, options[0], name, frame)
+        photo, findings = fit_photo(photo, options[0], name, frame, others)
         found += findings
         if any(finding.dropped for finding in findings):
             continue
@@ -170,14 +173,40 @@ def refuse_doubtful(root: Path, photos: Iterable[WrittenPhoto], order: Order) ->
     return [Finding(root.name, records.SUSPECT, message)] if suspicion else []
 
 
+def tell_frame(photos: Iterable[tuple[WrittenPhoto, Path]]) -> Callable[[], Frame]:
+    """What boxes of a set refer to: `upright` if photos turned by 90° say so, by their sizes.
+
+    That is all of them whose stated size is that of their file, as stored or as looked at. They are
+    looked at when that is asked.
+    """
+    some = [*photos]
+
+    @cache
+    def look() -> Frame:
+        told = set()
+        for photo, path in some:
+            with suppress(PhotoError):
+                size, orientation, _ = astuple(read_frame(path))
+                turned = turn_size(*size, orientation)
+                if turned != size and photo.size in (size, turned):
+                    told.add(photo.size == turned)
+        return "upright" if told == {True} else "stored"
+
+    return look
+
+
 def fit_photo(
-    photo: WrittenPhoto, path: Path, name: str, refers_to: Frame = "stored"
+    photo: WrittenPhoto,
+    path: Path,
+    name: str,
+    refers_to: Frame = "stored",
+    others: Callable[[], Frame] = lambda: "stored",
 ) -> tuple[WrittenPhoto, list[Finding]]:
     """A photo whose boxes are in pixels of its file, which may have been resized since; findings.
 
     Boxes are scaled where the stated size has the photo's proportions. Where it has others, the
     photo is left out only if boxes reach out of it. Whether boxes refer to the stored photo or to
-    the upright one is told by the stated size; where both have it, the stored one is meant.
+    the upright one is told by the stated size; where both have it, by `others`, see `tell_frame`.
     """
     try:
         frame = read_frame(path, fit_size=photo.size)
@@ -199,6 +228,11 @@ def fit_photo(
     if stated in (None, size):
         if frame.orientation == UPRIGHT or (stated is not None and turned != size):
             return photo, []
+        if others() == "upright":
+            message = f"{photo.where}: boxes refer to the turned photo (EXIF {frame.orientation}), "
+            message += "as those of the photos whose size tells."
+            told = Finding(name, "turned-photo", message)
+            return fit_photo(photo, path, name, "upright")[0], [told]
         message = (
             f"{photo.where}: {path.name} is turned by EXIF {frame.orientation}, and it can't be "
             "told whether boxes refer to the photo as stored or as looked at; as stored is assumed."
@@ -213,7 +247,7 @@ def fit_photo(
         if all(abs(s * scale - own) <= rounding for s, own in zip(stated, there, strict=True)):
             photo = replace(_change(photo, partial(_scale, sides=(scale,) * 4)), size=there)
             message = f"{told}: it was resized, so boxes are scaled by {scale:.4g}."
-            photo, findings = fit_photo(photo, path, name, refers_to)
+            photo, findings = fit_photo(photo, path, name, refers_to, others)
             return photo, [Finding(name, "resized-photo", message), *findings]
     boxes = [face.box for face in photo.faces]
     outside = sum(box.xmax > size[0] + BORDER or box.ymax > size[1] + BORDER for box in boxes)

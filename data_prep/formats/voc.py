@@ -20,7 +20,7 @@ from data_prep.base.records import NAME_CONFLICT, Box, Finding
 from data_prep.formats import contracts
 from data_prep.formats import input_files as raw
 from data_prep.formats.contracts import FaceReader, Faults, FileFormat, ReadOptions, Written
-from data_prep.formats.exif_frame import FramedPhoto, fit_photo
+from data_prep.formats.exif_frame import FramedPhoto, fit_photo, tell_frame
 from data_prep.formats.input_files import InputError, OtherFileError
 from data_prep.formats.photo_match import DatasetFiles, WrittenPhoto, match_photos
 
@@ -194,14 +194,15 @@ def read_voc_truth(
     written, findings = VOC.read_written(files, options)
     findings = [*files.findings, *findings]
     found: dict[str, WrittenPhoto] = {}
-    pairs = zip(written, match_photos(files, written), strict=True)
+    pairs = [*zip(written, match_photos(files, written), strict=True)]
+    others = tell_frame((photo, there[0]) for photo, (there, _) in pairs if len(there) == 1)
     own = {path.with_suffix("") for path in files.by_suffix({".xml"})}
     # Photos that are there first: names of others give way to theirs.
     for photo, (there, note) in sorted(pairs, key=lambda pair: len(pair[1][0]) != 1):
         name, is_stale = files.relative(photo.annotation), bool(note)
         if len(there) == 1:
             name = files.relative(there[0])
-            photo, told = fit_photo(photo, there[0], photo.where)
+            photo, told = fit_photo(photo, there[0], photo.where, others=others)
             photo = replace(photo, size=photo.size or photo.file_size)
             findings += told
             if any(finding.dropped for finding in told):

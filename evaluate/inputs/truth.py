@@ -19,7 +19,7 @@ from data_prep.base.tables import COLUMNS, read_faces
 from data_prep.formats import label_files
 from data_prep.formats.coco import read_coco
 from data_prep.formats.contracts import Faults, ReadOptions
-from data_prep.formats.exif_frame import fit_photo, frame_photos, refuse_doubtful
+from data_prep.formats.exif_frame import fit_photo, frame_photos, refuse_doubtful, tell_frame
 from data_prep.formats.input_files import InputError
 from data_prep.formats.label_files import ClassNames
 from data_prep.formats.photo_match import WrittenPhoto, list_dataset
@@ -230,13 +230,14 @@ def _read_coco(path: Path, options: EvaluateOptions, how: ReadOptions) -> Annota
     if not written:
         raise InputError(f"{path}: no photo in 'images' that can be used.")
     there = find_photos([photo.image for photo in written], path, options.photos)
+    others = tell_frame((photo, there[photo.image]) for photo in written if photo.image in there)
     photos: dict[str, WrittenPhoto] = {}
     for photo in written:
         if photo.image in photos:
             faults.leave_out("second-id", f"{photo.where}: {photo.image} is there twice.")
             continue
         if photo.image in there:
-            photo, findings = fit_photo(photo, there[photo.image], str(path))
+            photo, findings = fit_photo(photo, there[photo.image], str(path), others=others)
             faults.findings += findings
             if any(finding.dropped for finding in findings):
                 continue

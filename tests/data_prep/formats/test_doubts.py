@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -137,6 +139,45 @@ def test_turn_that_nothing_tells(tmp_path, orientation, size, stated, told):
     make_voc(tmp_path / "a.xml", "a.png", FACE, stated)
     assert kinds(read_dataset(tmp_path)) == told
     assert len(read_truth(tmp_path).warnings) == told.count("untold-turn")
+
+
+@pytest.mark.parametrize("form", ["voc", "coco"])
+@pytest.mark.parametrize(
+    ("states", "box"),
+    [
+        ([(90, 120)], Box(90, 50, 110, 78)),  # Turned by 180°, from the upright photo.
+        ([(90, 120), (180, 240)], Box(90, 50, 110, 78)),
+        ([(120, 90)], Box(10, 12, 30, 40)),
+        ([(90, 120), (120, 90)], Box(10, 12, 30, 40)),  # They differ.
+        ([], Box(10, 12, 30, 40)),
+    ],
+)
+def test_turn_that_other_photos_tell(tmp_path, form, states, box):
+    sizes = {f"{number}.png": size for number, size in enumerate(states)}
+    for name, size in (sizes | {"down.png": (120, 90), "square.png": (90, 90)}).items():
+        turned, stored = (6, (120, 90)) if name in sizes else (3, size)
+        turn(tmp_path / "s" / name, turned, stored)
+        make_voc(tmp_path / "s" / f"{name[:-4]}.xml", name, FACE, size)
+    root = tmp_path / "s"
+    if form == "coco":
+        coco = {"categories": [{"id": 1, "name": "mask"}], "images": [], "annotations": []}
+        for number, path in enumerate(sorted(root.glob("*.xml"))):
+            size = (sizes | {"down.png": (120, 90), "square.png": (90, 90)})[f"{path.stem}.png"]
+            about = dict(zip(("width", "height"), size, strict=True))
+            coco["images"].append({"id": number, "file_name": f"{path.stem}.png", **about})
+            one = {"id": number, "image_id": number, "category_id": 1, "bbox": [10, 12, 20, 28]}
+            coco["annotations"].append(one)
+            path.unlink()
+        (root / "a.json").write_text(json.dumps(coco))
+    read = read_dataset(root)
+    found = {photo.image: photo.faces[0].box for photo in read.photos}
+    assert found["down.png"] == box
+    upright = box.xmin == 90
+    assert found["square.png"] == (Box(60, 50, 80, 78) if upright else Box(10, 12, 30, 40))
+    assert kinds(read).count("untold-turn") == 2 * (not upright)
+    truth = read_truth(root / "a.json" if form == "coco" else root)
+    faces = dict(zip((truth.photos[n] for n in truth.photo), truth.boxes.tolist(), strict=True))
+    assert faces == {name: list(own) for name, own in found.items()}
 
 
 def test_turned_photo_that_was_resized(tmp_path):
