@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -186,9 +186,9 @@ def tell_frame(photos: Iterable[tuple[WrittenPhoto, Path]]) -> Callable[[], Fram
         told = set()
         for photo, path in some:
             with suppress(PhotoError):
-                size, orientation, _ = astuple(read_frame(path))
-                turned = turn_size(*size, orientation)
-                if turned != size and photo.size in (size, turned):
+                frame = read_frame(path)
+                turned = turn_size(*frame.size, frame.orientation)
+                if turned != frame.size and photo.size in (frame.size, turned):
                     told.add(photo.size == turned)
         return "upright" if told == {True} else "stored"
 
@@ -231,8 +231,8 @@ def fit_photo(
         if others() == "upright":
             message = f"{photo.where}: boxes refer to the turned photo (EXIF {frame.orientation}), "
             message += "as those of the photos whose size tells."
-            told = Finding(name, "turned-photo", message)
-            return fit_photo(photo, path, name, "upright")[0], [told]
+            finding = Finding(name, "turned-photo", message)
+            return fit_photo(photo, path, name, "upright")[0], [finding]
         message = (
             f"{photo.where}: {path.name} is turned by EXIF {frame.orientation}, and it can't be "
             "told whether boxes refer to the photo as stored or as looked at; as stored is assumed."
